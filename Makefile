@@ -1,0 +1,78 @@
+# Everything a developer or a CI calls. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHONS ?= 3.10 3.11 3.12 3.13
+AGENT_PYTHONS ?= 3.8 3.9 3.10 3.11 3.12 3.13
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-pythons check lint types layers spell wheel install agent bench hil schemas clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: $(VENV)/.core  ## the whole loop on this computer, from model to installed release and back
+	@BIN=$(BIN) bash examples/demo.sh
+
+install: $(VENV)/.all  ## .venv with every extra, the development tools and the edgeopt command
+
+test: $(VENV)/.all  ## all tests that this machine can run
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(TESTS)
+	$(BIN)/coverage report --fail-under=$(COVERAGE)
+
+COVERAGE ?= 85
+
+check: lint types layers spell schemas wheel  ## style, types, layers, spelling, schemas, and the wheel in a fresh environment
+
+lint: $(VENV)/.all
+	$(BIN)/ruff format --check edgeopt agent tests benchmarks examples
+	$(BIN)/ruff check edgeopt agent tests benchmarks examples
+
+types: $(VENV)/.all
+	$(BIN)/mypy
+
+layers: $(VENV)/.all
+	$(BIN)/lint-imports
+
+spell: $(VENV)/.all
+	$(BIN)/codespell edgeopt agent tests docs examples benchmarks device_profiles README.md CHANGELOG.md CONTRIBUTING.md
+
+schemas: $(VENV)/.all
+	@tmp=$$(mktemp -d) && $(BIN)/python -m edgeopt.report.schemas $$tmp && diff -r $$tmp docs/schemas && rm -r $$tmp
+
+wheel: $(VENV)/.all  ## build the wheel and use it in a fresh environment
+	rm -rf dist/*.whl dist/.wheel-venv
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	$(PYTHON) -m venv dist/.wheel-venv
+	dist/.wheel-venv/bin/python -m pip install -q -c constraints.txt dist/*.whl
+	cd dist && .wheel-venv/bin/edgeopt --version && .wheel-venv/bin/edgeopt profiles >/dev/null
+	rm -rf dist/.wheel-venv
+
+agent: $(VENV)/.core  ## dist/edgeopt-agent.pyz
+	mkdir -p dist
+	$(BIN)/python -m edgeopt.measure.agent_zip dist/edgeopt-agent.pyz
+
+test-pythons: $(VENV)/.all  ## the core's tests on PYTHONS, the agent's on AGENT_PYTHONS
+	PYTHONS="$(PYTHONS)" AGENT_PYTHONS="$(AGENT_PYTHONS)" BIN=$(BIN) bash tests/pythons.sh
+
+bench: $(VENV)/.all  ## the figures of docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
+
+hil: $(VENV)/.all  ## tests on a real board: make hil DEVICE=pi4
+	$(BIN)/python -m pytest -q -m hil tests/hil --device $(DEVICE)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -U pip
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[all]' --group dev
+	@touch $@ $(VENV)/.core
+
+clean:  ## remove what was built; keeps .venv
+	rm -rf dist build .coverage* htmlcov .mypy_cache .ruff_cache .pytest_cache .demo
