@@ -1,0 +1,58 @@
+"""The source model and its signature."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Task = Literal["classification", "other"]
+"""`classification`: the first output holds class scores, agreement is top-1. `other`: agreement is mean cosine similarity."""
+
+
+class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One input or output.
+
+    `dtype` is numpy's name (`float32`, `int64`, `bool`, `str`) or the ONNX type in words where numpy has none
+    (`bfloat16`, `sequence(float32)`). `shape` has an int for a fixed axis, a str for a named one, None for an unknown one;
+    it is None when even the rank is unknown.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+
+class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that belongs to a model or a variant: `path` is relative to its folder, `digest` is sha256 in hex."""
+
+    path: str
+    digest: str
+    bytes: int
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read from a model file, in a confined child.
+
+    `digest` covers every file (the graph and its external data). `files[0]` is the graph.
+    `parameter_dtypes` counts weights by dtype; `op_counts` and `node_count` include the bodies of control flow.
+    """
+
+    name: str
+    format: Literal["onnx"]
+    digest: str
+    bytes: int
+    files: tuple[ModelFile, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: int
+    ir_version: int
+    node_count: int
+    parameter_count: int
+    parameter_dtypes: dict[str, int] = {}
+    op_counts: dict[str, int]
+    domains: tuple[str, ...]
+    has_control_flow: bool
+    task: Task
+    task_reason: str
+    warnings: tuple[str, ...] = ()

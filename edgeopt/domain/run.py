@@ -1,0 +1,124 @@
+"""The whole measured record. Raw: every summary and pick can be recomputed from it with no device."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgeopt.domain.device import Device, Profile
+from edgeopt.domain.goal import Goal
+from edgeopt.domain.model import ModelInfo
+from edgeopt.domain.variant import Fidelity, Variant
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """How a variant is run. `threads` 0 means all cores of the device."""
+
+    runtime: str = "onnxruntime"
+    provider: str = "CPUExecutionProvider"
+    threads: int = 0
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A variant in a setting: the thing that is measured. `id` is `<variant>@t<threads>`."""
+
+    id: str
+    variant: str
+    setting: Setting
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a block has no result. `phase` is where it was: import, load, first, warmup, timed, outputs."""
+
+    kind: Literal["signal", "timeout", "memory", "error", "bad-output", "runtime-missing", "lost"]
+    phase: str | None
+    detail: str
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """One fresh process on the device. Times in ns on its monotonic clock, memory in bytes from VmHWM (never ru_maxrss).
+
+    `peak_rss_bytes` is the whole process; `runtime_rss_bytes` the same before the model was loaded. `conditions_before/after` are what the agent
+    read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts, each makes the block unfit for ranking.
+    """
+
+    candidate: str
+    round: int
+    position: int
+    failure: Failure | None = None
+    load_ns: int | None = None
+    first_ns: int | None = None
+    warmup_ns: tuple[int, ...] = ()
+    latencies_ns: tuple[int, ...] = ()
+    peak_rss_bytes: int | None = None
+    runtime_rss_bytes: int | None = None
+    provider_used: str | None = None
+    runtime_version: str | None = None
+    conditions_before: dict[str, Any] = {}
+    conditions_after: dict[str, Any] = {}
+    flags: tuple[str, ...] = ()
+    wall_ns: int | None = None
+
+
+class OutputCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers that the device itself gave, against the original's on the host."""
+
+    candidate: str
+    fidelity: Fidelity | None
+    failure: Failure | None = None
+
+
+class SamplesInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the samples came from and how they were divided. `digest` covers the preprocessed tensors."""
+
+    source: str
+    count: int
+    calibration: int
+    heldout: int
+    digest: str
+    synthetic: bool = False
+
+
+class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How long and how often. Every field is a condition of the result. Times in seconds.
+
+    `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
+    round, so the comparison stays fair where the levels are not.
+    """
+
+    seed: int = 0
+    rounds: int = 8
+    block_min_s: float = 1.0
+    block_min_inferences: int = 20
+    block_max_s: float = 15.0
+    block_timeout_s: float = 120.0
+    warmup_min_s: float = 0.2
+    warmup_min_inferences: int = 3
+    drop_ratio: float = 1.3
+    output_samples: int = 64
+    accept_disturbed: bool = False
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy."""
+
+    schema: Literal[1] = 1
+    id: str
+    created_at: str
+    edgeopt_version: str
+    app: str
+    model: ModelInfo
+    device: Device
+    profile: Profile
+    facts: dict[str, Any]
+    samples: SamplesInfo | None
+    goal: Goal
+    plan: MeasurePlan
+    variants: tuple[Variant, ...]
+    candidates: tuple[Candidate, ...]
+    blocks: tuple[Block, ...]
+    output_checks: tuple[OutputCheck, ...]
+    energy_reason: str
+    dropped_early: dict[str, str] = {}
+    versions: dict[str, str] = {}
