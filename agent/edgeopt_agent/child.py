@@ -1,0 +1,281 @@
+"""The process of one block: import the runtime, load the model, first inference, warm-up, timed inferences; or outputs; or a check against expected ones.
+
+It says on a pipe of its own which phase it enters, so that its death can be named, and sends one result. Nothing but the inference and two readings of the clock is in
+the timed loop.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from array import array
+from itertools import cycle
+
+from edgeopt_agent.errors import printable
+from edgeopt_agent.probes.memory import own_major_faults, own_peak_bytes
+from edgeopt_agent.runtimes import open_runtime, with_user_packages
+from edgeopt_agent.wire import encode
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from edgeopt_agent.runtimes import LoadedModel, Runtime
+
+    Feed = dict[str, Any]
+
+SLOW_NS = 500_000_000
+"""An inference that takes longer is repeated only SLOW_INFERENCES times."""
+SLOW_INFERENCES = 5
+MAX_LATENCIES = 20_000
+_MAX_WARMUP = 2_000
+_MAX_FEED_BYTES = 16 << 20
+"""Samples held in memory while timing: they are part of the process's peak."""
+_OOM_SCORE = 800
+"""When memory runs out the kernel takes this process, not the agent."""
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "cannot allocate memory", "out of memory")
+_PR_SET_PDEATHSIG = 1
+
+
+class BlockFailed(Exception):
+    """The block has no result, for a reason that is known."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
+class Reply:
+    """The pipe to the agent. Remembers the phase."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_inheritable(descriptor, False)
+        self._descriptor = descriptor
+        self.phase = "import"
+
+    def enter(self, phase: str) -> None:
+        """Say that a phase begins."""
+        self.phase = phase
+        self.send({"phase": phase})
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one frame."""
+        view = memoryview(encode(message))
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+def main(descriptor: int) -> int:
+    """Run the job on stdin and reply on `descriptor`. A failure is a reply, too."""
+    reply = Reply(descriptor)
+    job = json.loads(sys.stdin.buffer.read())
+    _confine(job["agent_pid"], job["memory_bytes"])
+    try:
+        reply.send({"result": run(job, reply)})
+    except BlockFailed as error:
+        _fail(reply, error.kind, str(error))
+    except MemoryError:
+        _fail(reply, "memory", "MemoryError")
+    except Exception as error:  # noqa: BLE001 - whatever a runtime raises is a result of the block
+        _fail(reply, *_classify(error, reply.phase))
+    return 0
+
+
+def _fail(reply: Reply, kind: str, detail: str) -> None:
+    reply.send({"failure": {"kind": kind, "phase": reply.phase, "detail": printable(detail, limit=600)}})
+
+
+def _classify(error: Exception, phase: str) -> tuple[str, str]:
+    first_line = str(error).strip().split("\n", 1)[0]
+    text = f"{type(error).__name__}: {first_line}"
+    if any(word in text.lower() for word in _OUT_OF_MEMORY):
+        return "memory", text
+    return ("runtime-missing" if isinstance(error, ImportError) and phase == "import" else "error"), text
+
+
+def _confine(agent_pid: int, memory_bytes: int | None) -> None:
+    import resource
+
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except (ImportError, OSError, AttributeError):
+        pass  # a Python without ctypes: the agent still kills its children when its channel ends
+    if os.getppid() != agent_pid:
+        os._exit(1)
+    try:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
+            stream.write(str(_OOM_SCORE))
+    except OSError:
+        pass
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if memory_bytes is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def run(job: dict[str, Any], reply: Reply) -> dict[str, Any]:
+    """Do what the job says; returns the result that the wire describes, less what the agent adds."""
+    reply.enter("import")
+    runtime = open_runtime(job["runtime"])
+    _set_path(job["site"])
+    version = runtime.version()
+    result: dict[str, Any] = {"runtime_version": version}
+    if job["mode"] == "probe":
+        return {**result, "providers": runtime.providers()}
+    result["runtime_rss_bytes"] = own_peak_bytes()
+    modes: dict[str, Callable[[dict[str, Any], Reply, Runtime], dict[str, Any]]] = {
+        "time": _time,
+        "outputs": _outputs,
+        "check": _check,
+    }
+    return {**result, **modes[job["mode"]](job, reply, runtime)}
+
+
+def _set_path(site: str | None) -> None:
+    if site is None:
+        sys.path[:] = with_user_packages(sys.path)
+    else:
+        sys.path.insert(0, site)
+
+
+def _load(job: dict[str, Any], reply: Reply, runtime: Runtime) -> tuple[LoadedModel, int]:
+    reply.enter("load")
+    start = time.perf_counter_ns()
+    model = runtime.load(job["model"], job["setting"])
+    return model, time.perf_counter_ns() - start
+
+
+def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
+    from edgeopt_agent.runtimes import tensors
+
+    model, load_ns = _load(job, reply, runtime)
+    feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
+    reply.enter("first")
+    first, first_output, _ = _timed(model.run, feeds[:1], min_ns=0, min_count=1, max_ns=0)
+    reply.enter("warmup")
+    longest_ns = int(job["max_s"] * 1e9)
+    warmup, _, _ = _timed(
+        model.run,
+        feeds,
+        min_ns=int(job["warmup_min_s"] * 1e9),
+        min_count=int(job["warmup_min_inferences"]),
+        max_ns=longest_ns,
+    )
+    is_slow = min(*first, *warmup) > SLOW_NS
+    min_count = min(int(job["min_inferences"]), SLOW_INFERENCES) if is_slow else int(job["min_inferences"])
+    reply.enter("timed")
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    faults = own_major_faults()
+    latencies, last_output, _ = _timed(
+        model.run, feeds, min_ns=int(job["min_s"] * 1e9), min_count=min_count, max_ns=longest_ns
+    )
+    new_faults = (own_major_faults() or 0) - (faults or 0)
+    peak = own_peak_bytes()
+    gc.enable()
+    problem = tensors.not_finite(first_output, model.output_names) or tensors.not_finite(
+        last_output, model.output_names
+    )
+    if problem is not None:
+        raise BlockFailed("bad-output", problem)
+    return {
+        "load_ns": load_ns,
+        "first_ns": first[0],
+        "warmup_ns": thin(warmup, _MAX_WARMUP),
+        "latencies_ns": thin(latencies, MAX_LATENCIES),
+        **({"thinned_from": len(latencies)} if len(latencies) > MAX_LATENCIES else {}),
+        "peak_rss_bytes": peak,
+        "provider_used": model.provider_used,
+        "major_faults": new_faults,
+    }
+
+
+def _timed(
+    run: Callable[[Feed], list[Any]], feeds: list[Feed], *, min_ns: int, min_count: int, max_ns: int
+) -> tuple[array[int], list[Any], int]:
+    """Run the samples in turn until both minima are reached, or the maximum time.
+
+    Returns:
+        (latency of each inference in ns, the last outputs, how long it took in all in ns).
+    """
+    clock = time.perf_counter_ns
+    latencies = array("Q")
+    append = latencies.append
+    outputs: list[Any] = []
+    begin = clock()
+    elapsed = 0
+    for feed in cycle(feeds):
+        start = clock()
+        fresh = run(feed)
+        end = clock()
+        append(end - start)
+        outputs = fresh  # kept until the next one is there: nobody can leave the work out, and freeing it is not timed
+        elapsed = end - begin
+        count = len(latencies)
+        if (count >= min_count and elapsed >= min_ns) or (max_ns and elapsed >= max_ns):
+            break
+    return latencies, outputs, elapsed
+
+
+def thin(series: array[int], limit: int) -> list[int]:
+    """Return at most `limit` values, evenly spaced over the series, the first among them."""
+    count = len(series)
+    return list(series) if count <= limit else [series[number * count // limit] for number in range(limit)]
+
+
+def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
+    from edgeopt_agent import digests
+    from edgeopt_agent.runtimes import tensors
+
+    model, _ = _load(job, reply, runtime)
+    samples = tensors.Samples(job["inputs"], model.input_names)
+    reply.enter("outputs")
+    writer = tensors.Writer(job["out"])
+    for feed in samples.each(int(job["limit_samples"])):
+        outputs = model.run(feed)
+        if writer.bytes + tensors.total_bytes(outputs) > job["limit_bytes"]:
+            break
+        writer.add(outputs)
+    writer.close()
+    digest, size = digests.of_file(job["out"])
+    return {
+        "samples": writer.samples,
+        "file": {"path": job["out"], "bytes": size, "sha256": digest},
+        "provider_used": model.provider_used,
+    }
+
+
+def _check(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
+    from edgeopt_agent.runtimes import tensors
+
+    model, _ = _load(job, reply, runtime)
+    inputs = tensors.Samples(job["inputs"], model.input_names)
+    expected = tensors.Samples(job["expected"], model.output_names)
+    if inputs.count != expected.count:
+        raise BlockFailed("error", f"{inputs.count} samples but {expected.count} expected outputs")
+    reply.enter("outputs")
+    worst: float | None = None
+    wrong: list[str] = []
+    for sample, (feed, want) in enumerate(zip(inputs.each(), expected.each())):
+        for name, output in zip(model.output_names, model.run(feed)):
+            error, problem = tensors.largest_error(output, want[name], job["rtol"], job["atol"])
+            worst = error if worst is None else max(worst, error or 0.0)
+            if problem is not None:
+                wrong.append(f"sample {sample}, output {name}: {problem}")
+    detail = printable("; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""), limit=600)
+    return {
+        "ok": not wrong,
+        "max_abs_error": worst,
+        "samples": inputs.count,
+        "detail": detail,
+        "provider_used": model.provider_used,
+    }

@@ -1,0 +1,129 @@
+"""Cores: what they are, what all of them can do, how fast they may go, how busy they are."""
+
+from __future__ import annotations
+
+import os
+
+from edgeopt_agent.errors import printable
+from edgeopt_agent.probes import listing, put, read, read_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_CPU = "/sys/devices/system/cpu"
+_MODEL_FIELDS = ("model name", "cpu model", "uarch", "Processor", "cpu")
+_BUSY_COLUMNS = (0, 1, 2, 5, 6, 7)  # user nice system irq softirq steal; user already has guest in it
+_ALL_COLUMNS = (0, 1, 2, 3, 4, 5, 6, 7)
+
+
+def parse_cpuinfo(text: str) -> dict[str, Any]:
+    """Read /proc/cpuinfo of x86, Arm (old and new) and RISC-V.
+
+    Returns:
+        model: the name, or None. parts: the distinct Arm part numbers. features: what all cores share (a Galaxy S9 says fp16 of its little cores only).
+        processors: how many cores are listed.
+    """
+    blocks = [block for block in (_fields(part) for part in text.split("\n\n")) if block]
+    features = [
+        frozenset(value.split())
+        for value in (b.get("Features") or b.get("flags") or b.get("isa") for b in blocks)
+        if value
+    ]
+    shared = frozenset.intersection(*features) if features else frozenset()
+    parts = {value.lower() for line in text.splitlines() for key, value in [_pair(line)] if key == "CPU part" and value}
+    names = (block.get(field) for field in _MODEL_FIELDS for block in blocks)
+    model = next((name for name in names if name and not name.isdigit()), None)
+    return {
+        "model": printable(model, limit=120) if model else None,
+        "parts": sorted(printable(part, limit=20) for part in parts)[:16],
+        "features": sorted(printable(feature, limit=40) for feature in shared)[:400],
+        "processors": sum(
+            1 for line in text.splitlines() for key, value in [_pair(line)] if key == "processor" and value.isdigit()
+        ),
+    }
+
+
+def _fields(block: str) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in block.splitlines():
+        key, value = _pair(line)
+        if value:
+            fields.setdefault(key, value)
+    return fields
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, _, value = line.partition(":")
+    return key.strip(), value.strip()
+
+
+def parse_stat(text: str) -> dict[str, int | None]:
+    """Read /proc/stat: busy and total ticks of all cores together, context switches since boot."""
+    found: dict[str, int | None] = {"busy_ticks": None, "total_ticks": None, "context_switches": None}
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["cpu"]:
+            ticks = [int(word) if word.isdigit() else 0 for word in words[1:9]]
+            ticks += [0] * (8 - len(ticks))
+            found["busy_ticks"] = sum(ticks[n] for n in _BUSY_COLUMNS)
+            found["total_ticks"] = sum(ticks[n] for n in _ALL_COLUMNS)
+        elif words[:1] == ["ctxt"] and len(words) == 2 and words[1].isdigit():
+            found["context_switches"] = int(words[1])
+    return found
+
+
+def parse_load(text: str) -> float | None:
+    """Read the first number of /proc/loadavg."""
+    try:
+        value = float(text.split(maxsplit=1)[0])
+    except (IndexError, ValueError):
+        return None
+    return value if 0 <= value < 1e9 else None
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may run on: the affinity, not the count."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def facts(root: str = "/") -> dict[str, Any]:
+    """Return the `cpu` fact."""
+    text, reason = read(root, "/proc/cpuinfo")
+    info = parse_cpuinfo(text or "")
+    record: dict[str, Any] = {}
+    put(record, "model", info["model"], reason or "/proc/cpuinfo names none")
+    record["parts"] = info["parts"]
+    record["features"] = info["features"]
+    record["cores"] = len(cores(root)) or info["processors"] or os.cpu_count() or 1
+    record["usable_cores"] = usable_cores()
+    fastest = max(
+        (khz for khz in (read_number(root, f"{core}/cpufreq/cpuinfo_max_freq") for core in cores(root)) if khz),
+        default=None,
+    )
+    put(record, "max_mhz", fastest // 1000 if fastest else None, "the kernel shows no cpufreq for its cores")
+    return record
+
+
+def cores(root: str) -> list[str]:
+    """Return the sysfs folders of the cores."""
+    return [path for path in listing(root, _CPU, "cpu") if path.rsplit("cpu", 1)[1].isdigit()]
+
+
+def frequencies_khz(root: str = "/") -> dict[str, int] | None:
+    """Return the clock of each core as the kernel asked for it; None without cpufreq.
+
+    A Raspberry Pi's firmware may run slower than it was asked to.
+    """
+    found = {path.rsplit("/", 1)[1]: read_number(root, f"{path}/cpufreq/scaling_cur_freq") for path in cores(root)}
+    return {name: khz for name, khz in found.items() if khz is not None} or None
+
+
+def governor(root: str = "/") -> tuple[str | None, str | None]:
+    """Return the distinct governors of the cores, joined, and why not."""
+    found = {(read(root, f"{path}/cpufreq/scaling_governor")[0] or "").strip() for path in cores(root)} - {""}
+    return (
+        (printable(",".join(sorted(found)), limit=80), None)
+        if found
+        else (None, "the kernel shows no cpufreq for its cores")
+    )

@@ -1,0 +1,77 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import partial
+
+from edgeopt_agent.probes.cpu import usable_cores
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_VERSION = re.compile(r"""^__version__\s*=\s*["']([0-9][0-9A-Za-z.+-]{0,40})["']""", re.MULTILINE)
+_ERRORS_ONLY = 3
+_QUIET = "ORT_DISABLE_TELEMETRY"
+"""From 1.29 on the official builds keep an identifier in the user's home and report sessions to their maker unless this is set before the import."""
+
+
+def find(folders: list[str]) -> str | None:
+    """Return the version that an import would find in these folders, without importing it."""
+    for folder in folders:
+        try:
+            with open(os.path.join(folder, "onnxruntime", "__init__.py"), encoding="utf-8", errors="replace") as stream:
+                found = _VERSION.search(stream.read(1 << 20))
+        except OSError:
+            continue
+        return found.group(1) if found else None
+    return None
+
+
+def version() -> str:
+    """Return the version of the one that is imported."""
+    return str(_import().__version__)
+
+
+def providers() -> list[str]:
+    """Return the execution providers of this build."""
+    return [str(name) for name in _import().get_available_providers()]
+
+
+def _import() -> Any:
+    """Import it without its telemetry: nothing on a board talks to anybody but the host."""
+    os.environ[_QUIET] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
+class Session:
+    """An open model. `run` is onnxruntime's own, with nothing of ours round it: it is what is timed."""
+
+    def __init__(self, session: Any) -> None:
+        self.input_names = [str(item.name) for item in session.get_inputs()]
+        self.output_names = [str(item.name) for item in session.get_outputs()]
+        self.provider_used = str(session.get_providers()[0])
+        self.run = partial(session.run, self.output_names)
+
+
+def load(model: str, setting: dict[str, Any]) -> Session:
+    """Open a model file.
+
+    Args:
+        model: path of the .onnx file; external data lies beside it.
+        setting: provider and threads. Threads are those inside an operator (0: all usable cores); operators run one after the other.
+    """
+    onnxruntime = _import()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = setting["threads"] or usable_cores()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERRORS_ONLY
+    wanted = setting["provider"]
+    # An unknown provider would be replaced with a warning on stdout; asked this way, the replacement shows in `provider_used`.
+    usable = wanted if wanted in onnxruntime.get_available_providers() else "CPUExecutionProvider"
+    return Session(onnxruntime.InferenceSession(model, sess_options=options, providers=[usable]))

@@ -1,0 +1,85 @@
+"""What the agent may be made of, and how large it may become."""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+import zipfile
+from pathlib import Path
+
+import edgeopt_agent
+from edgeopt import __version__
+from edgeopt.measure.agent_zip import build_agent, main
+
+PACKAGE = Path(edgeopt_agent.__file__).parent
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_it_imports_the_standard_library_only_except_in_runtimes() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        foreign = imports_of(path) - set(sys.stdlib_module_names) - {"edgeopt_agent"}
+        assert not foreign or path.parent.name == "runtimes", (path, foreign)
+
+
+def test_runtimes_import_others_only_when_they_are_used() -> None:
+    for path in (PACKAGE / "runtimes").glob("*.py"):
+        top = {
+            alias.name
+            for node in ast.parse(path.read_text()).body
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        assert top <= set(sys.stdlib_module_names), path
+
+
+def test_nothing_is_evaluated_unpickled_or_run_by_a_shell() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert not imports_of(path) & {"pickle", "marshal", "shelve", "socket", "ssl", "asyncio", "runpy"}, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                name = (
+                    node.func.id
+                    if isinstance(node.func, ast.Name)
+                    else node.func.attr
+                    if isinstance(node.func, ast.Attribute)
+                    else ""
+                )
+                assert name not in ("eval", "exec", "system", "popen"), path
+                assert not any(keyword.arg == "shell" for keyword in node.keywords), path
+
+
+def test_the_zipapp_is_small_and_holds_sources_only() -> None:
+    content, _ = build_agent()
+    assert len(content) < 100_000
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = archive.namelist()
+    assert names == sorted(names)
+    assert "__main__.py" in names
+    assert all(name.endswith(".py") for name in names)
+
+
+def test_the_zipapp_is_the_same_every_time() -> None:
+    first = build_agent()
+    build_agent.cache_clear()
+    assert build_agent() == first
+
+
+def test_the_zipapp_is_written_for_make_agent(tmp_path: Path) -> None:
+    assert main([str(tmp_path / "dist" / "agent.pyz")]) == 0
+    assert (tmp_path / "dist" / "agent.pyz").read_bytes() == build_agent()[0]
+    assert main([]) == 2
+
+
+def test_it_has_the_version_of_the_project() -> None:
+    assert edgeopt_agent.__version__ == __version__
