@@ -1,0 +1,1 @@
+"""Ways to a device: one small protocol, one file per way."""
