@@ -1,0 +1,1 @@
+"""What the user wrote down: kinds of boards, boards, the project; and where it lies."""

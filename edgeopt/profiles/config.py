@@ -1,0 +1,67 @@
+"""edgeopt.toml: what a project wants. Paths in it are relative to the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from edgeopt.domain.device import Name
+from edgeopt.domain.goal import Goal
+from edgeopt.domain.model import Task
+from edgeopt.domain.preprocess import Preprocess
+from edgeopt.errors import ConfigError
+from edgeopt.profiles.decode import read_toml
+
+CONFIG_NAME = "edgeopt.toml"
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+Axis = Annotated[int, msgspec.Meta(ge=1, le=(1 << 31) - 1)]
+
+
+class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Overrides of `domain.run.MeasurePlan`; None leaves its default. Times in seconds; what a candidate has not done after `block_timeout_s` hangs."""
+
+    rounds: Annotated[int, msgspec.Meta(ge=2, le=200)] | None = None
+    block_min_s: Annotated[float, msgspec.Meta(ge=0.01, le=600)] | None = None
+    block_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] | None = None
+    seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)] | None = None
+    accept_disturbed: bool | None = None
+
+
+class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file. What is None follows from the model, the device's profile or the command line.
+
+    `samples` is a folder, a file or `module:function`. `calibration` is the number of samples for calibrating int8; others judge the result.
+    `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
+    """
+
+    schema: Literal[1] = 1
+    app: Name | None = None
+    model: Text | None = None
+    samples: Text | None = None
+    calibration: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 200
+    task: Task | None = None
+    devices: tuple[Name, ...] = ()
+    recipes: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
+    goal: Goal = Goal()
+    preprocess: Preprocess | None = None
+    shapes: dict[str, tuple[Axis, ...]] = {}
+    measure: MeasureOptions = MeasureOptions()
+
+
+def find_config(folder: Path) -> Path | None:
+    """The edgeopt.toml of `folder` or of the nearest folder above it."""
+    start = folder.absolute()
+    return next((found for place in (start, *start.parents) if (found := place / CONFIG_NAME).is_file()), None)
+
+
+def load_config(path: Path) -> ProjectConfig:
+    """Read and check an edgeopt.toml.
+
+    Raises:
+        ConfigError: it is not there, or a key is wrong; the message names the key, what was found and what is allowed.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file", hint="Run `edgeopt init` in your project to write one.")
+    return read_toml(path, ProjectConfig)

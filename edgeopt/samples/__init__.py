@@ -1,0 +1,1 @@
+"""Unlabelled inputs: read, preprocessed, checked against the model's signature, divided."""
