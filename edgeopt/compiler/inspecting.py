@@ -1,0 +1,126 @@
+"""The child's task `inspect`: everything that is to be known of a model file, or the sentence that says why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeopt.compiler.digests import describe_files, digest_files
+from edgeopt.compiler.graph_walk import graph_tensors, walk_graphs
+from edgeopt.compiler.guess import guess_task
+from edgeopt.compiler.reading import opset_of, read_checked
+from edgeopt.compiler.refuse import Refused
+from edgeopt.compiler.runtime import FEEDABLE, load_or_refuse, specs
+from edgeopt.domain.model import ModelInfo, TensorSpec
+
+MAX_BYTES = 2 << 30
+STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+
+
+def inspect_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any]) -> dict[str, Any]:
+    """`{"path"}` -> `{"model": ModelInfo}`."""
+    path = Path(request["path"])
+    model, external = read_checked(path)
+    files = describe_files(path.parent, [path.name, *external])
+    total = sum(file.bytes for file in files)
+    if total > MAX_BYTES:
+        raise Refused("model-too-large", f"it has {total / 2**30:.1f} GiB with its weights, and 2 GiB is the most")
+    session = load_or_refuse(path)
+    inputs = _known_rank(specs(session.get_inputs()), model.graph.input)
+    outputs = _known_rank(specs(session.get_outputs()), model.graph.output)
+    _check_signature(inputs, outputs)
+    task, reason = guess_task(inputs, outputs, model.graph)
+    counts = Counter(node.op_type for graph, _ in walk_graphs(model) for node in graph.node)
+    parameters = _parameters(model)
+    info = ModelInfo(
+        name=path.stem,
+        format="onnx",
+        digest=digest_files(files),
+        bytes=total,
+        files=files,
+        inputs=inputs,
+        outputs=outputs,
+        opset=opset_of(model),
+        ir_version=model.ir_version,
+        node_count=sum(counts.values()),
+        parameter_count=sum(parameters.values()),
+        parameter_dtypes=parameters,
+        op_counts=dict(counts.most_common()),
+        domains=_domains(model),
+        has_control_flow=any(depth > 0 for _, depth in walk_graphs(model)) or bool(CONTROL_FLOW & counts.keys()),
+        task=task,
+        task_reason=reason,
+        warnings=tuple(_warnings(model)),
+    )
+    return {"model": msgspec.to_builtins(info)}
+
+
+def _known_rank(described: tuple[TensorSpec, ...], values: Any) -> tuple[TensorSpec, ...]:
+    """The runtime says [] for a scalar and for an unknown rank alike: where the file says no shape, it is the latter."""
+    silent = {v.name for v in values if v.type.HasField("tensor_type") and not v.type.tensor_type.HasField("shape")}
+    return tuple(
+        msgspec.structs.replace(spec, shape=None) if spec.name in silent and spec.shape == () else spec
+        for spec in described
+    )
+
+
+def _check_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse what cannot be fed from arrays or compared as arrays."""
+    if not inputs:
+        raise Refused("model-unsupported", "it has no inputs, so there is nothing to feed it")
+    if not outputs:
+        raise Refused("model-unsupported", "it has no outputs, so there is nothing to compare")
+    for what, values in (("input", inputs), ("output", outputs)):
+        for spec in values:
+            if spec.dtype not in FEEDABLE:
+                raise Refused(
+                    "model-unsupported",
+                    f"its {what} {spec.name[:80]!r} is {spec.dtype}; edgeopt takes models whose inputs and outputs are arrays of "
+                    "numbers (float16, float32, float64, integers of 8 to 64 bits, bool)",
+                )
+
+
+def _parameters(model: Any) -> dict[str, int]:
+    """Number of weights by dtype: initialisers and Constant nodes, those of bodies too."""
+    import onnx
+
+    totals: Counter[str] = Counter()
+    for graph, _ in walk_graphs(model):
+        for tensor in graph_tensors(graph):
+            totals[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += prod(tensor.dims)
+    names = {"float": "float32", "double": "float64"}
+    return {names.get(name, name): count for name, count in totals.most_common() if count}
+
+
+def _domains(model: Any) -> tuple[str, ...]:
+    return tuple(sorted({node.domain or "ai.onnx" for graph, _ in walk_graphs(model) for node in graph.node}))
+
+
+def _own_domains(model: Any) -> set[str]:
+    """Domains of the functions that the file itself brings."""
+    return {function.domain for function in model.functions}
+
+
+def _warnings(model: Any) -> list[str]:
+    """Oddities that do not stop anything, as sentences."""
+    warnings = []
+    inputs = {value.name for value in model.graph.input}
+    both = sum(1 for tensor in model.graph.initializer if tensor.name in inputs)
+    if both:
+        warnings.append(
+            f"{both} of its weights are also graph inputs (IR {model.ir_version}), so the runtime may not fold them; the recipe `clean` mends that"
+        )
+    custom = sorted(
+        {node.domain for graph, _ in walk_graphs(model) for node in graph.node} - STANDARD - _own_domains(model)
+    )
+    if custom:
+        warnings.append(f"it uses operators of {', '.join(custom)[:200]}, which a board's runtime may lack")
+    if model.training_info:
+        warnings.append("it carries training information, which is not used")
+    return warnings

@@ -1,0 +1,151 @@
+"""Which recipes fit a model and a kind of device. Pure: decided from records, before anything is built."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeopt.compiler.recipes import ORIGINAL, RECIPES, get_recipe
+from edgeopt.domain.device import Profile
+from edgeopt.domain.model import ModelInfo
+from edgeopt.domain.variant import Recipe, Skipped, Step
+
+PRODUCTS = ("MatMul", "Gemm", "LSTM", "Attention")
+"""What dynamic quantisation speeds up. Convolutions become ConvInteger, slower than float on every CPU measured."""
+
+QUANTISABLE = frozenset({*PRODUCTS, "Conv", "ConvTranspose"})
+QUANTISED = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+    | {"DynamicQuantizeLinear", "MatMulNBits", "QGemm"}
+)
+MAX_EMBEDDED_BYTES = (2 << 30) - (64 << 20)
+"""A rebuilt graph holds its weights itself, and protobuf ends at 2 GiB."""
+
+ENCODINGS = {"uint8": "int8 U8S8 per-channel", "int8": "int8 S8S8 per-channel"}
+
+
+class Pins(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest ONNX that the oldest runtime of this kind of device reads."""
+
+    max_opset: int
+    max_ir_version: int
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe that will be tried, its options set for the profile."""
+
+    name: str
+    recipe: Recipe
+    pins: Pins
+
+
+def plan_variants(
+    model: ModelInfo, profile: Profile, *, recipes: tuple[str, ...] | None = None, has_samples: bool
+) -> tuple[Planned | Skipped, ...]:
+    """Decide for each recipe of the profile, or of `recipes` when given, whether it is tried. The original always comes first.
+
+    Args:
+        model: as inspected.
+        profile: the kind of device.
+        recipes: names the user asked for; asking for float16 by name overrides the profile's advice against it.
+        has_samples: whether there are samples to calibrate on.
+
+    Raises:
+        UnknownName: no such recipe.
+    """
+    names = profile.recipes if recipes is None else recipes
+    chosen = [get_recipe(name) for name in dict.fromkeys((ORIGINAL.name, *names))]
+    pins = Pins(max_opset=profile.max_opset, max_ir_version=profile.max_ir_version)
+    plan: list[Planned | Skipped] = []
+    for recipe in chosen:
+        reason = _too_new(model, profile) or _obstacle(
+            recipe, model, profile, has_samples=has_samples, asked=recipes is not None
+        )
+        fitted = _fit(recipe, model, profile)
+        if reason is None:
+            plan.append(Planned(name=recipe.name, recipe=fitted, pins=pins))
+        else:
+            plan.append(Skipped(name=recipe.name, recipe=fitted, reason=reason))
+    return tuple(plan)
+
+
+def _too_new(model: ModelInfo, profile: Profile) -> str | None:
+    if model.opset <= profile.max_opset:
+        return None
+    return (
+        f"the model uses opset {model.opset}, and the oldest runtime for {profile.title} reads {profile.max_opset} at most: "
+        f"export it with opset {profile.max_opset} or lower"
+    )
+
+
+def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples: bool, asked: bool) -> str | None:
+    """Why a recipe is not tried, None when it is."""
+    if recipe.steps and model.bytes > MAX_EMBEDDED_BYTES:
+        return f"the model has {model.bytes / 2**30:.1f} GiB; only smaller ones can be rebuilt in one file"
+    match recipe.name:
+        case "fp16":
+            return _no_fp16(model, profile, asked=asked)
+        case "int8-dynamic":
+            return _no_int8(model) or _no_products(model)
+        case "int8-static":
+            return _no_int8(model) or (None if has_samples else "it needs samples to calibrate on, and there are none")
+        case _:
+            return None
+
+
+def _no_fp16(model: ModelInfo, profile: Profile, *, asked: bool) -> str | None:
+    if not model.parameter_dtypes.get("float32"):
+        return "the model has no float32 weights" + (" (it is float16 already)" if _is_fp16(model) else "")
+    if not profile.fp16 and not asked:
+        return f"{profile.title} does not compute in float16: the file would be smaller, nothing would be faster (ask for it by name if size is what counts)"
+    return None
+
+
+def _is_fp16(model: ModelInfo) -> bool:
+    return bool(model.parameter_dtypes.get("float16"))
+
+
+def _no_int8(model: ModelInfo) -> str | None:
+    found = sorted(QUANTISED & model.op_counts.keys())
+    if found:
+        return f"the model is quantised already (it has {', '.join(found[:3])})"
+    if not model.parameter_dtypes.get("float32"):
+        return "the model has no float32 weights to quantise" + (
+            ": it is float16, export it in float32 to try int8" if _is_fp16(model) else ""
+        )
+    if not QUANTISABLE & model.op_counts.keys():
+        return "the model has no convolution or matrix product to quantise"
+    return None
+
+
+def _no_products(model: ModelInfo) -> str | None:
+    if any(op in model.op_counts for op in PRODUCTS):
+        return None
+    return "the model has no matrix product (MatMul, Gemm, LSTM); dynamic int8 convolutions are slower than float everywhere"
+
+
+def _fit(recipe: Recipe, model: ModelInfo, profile: Profile) -> Recipe:
+    """The recipe with the profile's options, so that what a recipe says is what is done."""
+    steps = tuple(
+        Step(name=step.name, options=step.options | {"activations": profile.int8_activations})
+        if step.name == "quantize_static"
+        else step
+        for step in recipe.steps
+    )
+    if recipe.name == "int8-static":
+        return msgspec.structs.replace(recipe, steps=steps, encoding=ENCODINGS[profile.int8_activations])
+    if recipe.name in ("original", "clean"):
+        return msgspec.structs.replace(recipe, steps=steps, encoding=_given_encoding(model))
+    return recipe
+
+
+def _given_encoding(model: ModelInfo) -> str:
+    """The number format of the model as it is."""
+    if QUANTISED & model.op_counts.keys():
+        return "quantised as given"
+    dtypes = model.parameter_dtypes
+    floats = {name: dtypes.get(name, 0) for name in ("float32", "float16", "float64")}
+    most = max(floats, key=lambda name: floats[name])
+    return {"float32": "fp32", "float16": "fp16", "float64": "fp64"}[most]
+
+
+__all__ = ["RECIPES", "Pins", "Planned", "plan_variants"]

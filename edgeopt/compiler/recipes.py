@@ -1,0 +1,68 @@
+"""The recipes, as data. A recipe is a name and a list of steps; what a step does is in `steps`, by name."""
+
+from __future__ import annotations
+
+from edgeopt.domain.variant import Recipe, Step
+from edgeopt.errors import UnknownName
+
+MIN_QDQ_OPSET = 13
+"""DequantizeLinear has had an axis, so scales per channel, since opset 13."""
+
+MIN_DYNAMIC_OPSET = 11
+"""DynamicQuantizeLinear came with opset 11."""
+
+ORIGINAL = Recipe(name="original", title="the model as it is", steps=(), encoding="as given")
+
+CLEAN = Recipe(
+    name="clean",
+    title="same numbers, tidier graph: constants folded, batch norm merged, dead nodes gone",
+    steps=(Step(name="clean"), Step(name="same_answers")),
+    encoding="as given",
+)
+
+FP16 = Recipe(
+    name="fp16",
+    title="weights and arithmetic in float16, inputs and outputs as before",
+    steps=(Step(name="clean"), Step(name="float16")),
+    encoding="fp16",
+)
+
+INT8_DYNAMIC = Recipe(
+    name="int8-dynamic",
+    title="matrix products in int8, activations quantised while running",
+    steps=(
+        Step(name="clean"),
+        Step(name="upgrade_opset", options={"at_least": MIN_DYNAMIC_OPSET}),
+        Step(name="same_answers"),
+        Step(name="quantize_dynamic", options={"per_channel": True}),
+    ),
+    encoding="int8 dynamic",
+)
+
+INT8_STATIC = Recipe(
+    name="int8-static",
+    title="weights and activations in int8, ranges from samples",
+    steps=(
+        Step(name="clean"),
+        Step(name="upgrade_opset", options={"at_least": MIN_QDQ_OPSET}),
+        Step(name="same_answers"),
+        Step(name="quantize_static", options={"per_channel": True, "activations": "uint8"}),
+    ),
+    encoding="int8 U8S8 per-channel",
+    needs_samples=True,
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC)}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UnknownName: with the names that there are.
+    """
+    if name not in RECIPES:
+        raise UnknownName(
+            f"no recipe is called {name!r}", hint=f"There are: {', '.join(RECIPES)}.", code="unknown-recipe"
+        )
+    return RECIPES[name]

@@ -1,0 +1,84 @@
+"""The child's task `run_model`: a model's answers to samples, from one `.npz` to another."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeopt.compiler.refuse import Refused, TooLarge, out_of_memory, shorten
+from edgeopt.compiler.runtime import open_session
+
+Feed = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
+
+
+class Feeds:
+    """Samples in a file, read one at a time, so that memory does not grow with their number."""
+
+    def __init__(self, path: Path, names: Sequence[str], count: int) -> None:
+        self.path = path
+        self.names = tuple(names)
+        self.count = count
+
+    def __iter__(self) -> Iterator[Feed]:
+        with np.load(self.path, allow_pickle=False) as archive:
+            for i in range(self.count):
+                yield {name: archive[f"s{i}.{j}"] for j, name in enumerate(self.names)}
+
+    def first(self, count: int) -> Feeds:
+        """Only the first `count` of them."""
+        return Feeds(self.path, self.names, min(count, self.count))
+
+
+def feeds_of(described: dict[str, Any] | None) -> Feeds | None:
+    """From the request's `{"path", "names", "count"}`."""
+    if described is None:
+        return None
+    return Feeds(Path(described["path"]), described["names"], described["count"])
+
+
+def run_model_task(request: dict[str, Any], scratch: Path, limits: dict[str, Any]) -> dict[str, Any]:
+    """`{"model", "samples", "out"}` -> `{"samples", "outputs": names}`; answers go to `out` as arrays `s<i>.<j>`, one sample at a time.
+
+    Raises:
+        Refused: model-failed with the runtime's words.
+        TooLarge: the answers exceed the limit.
+    """
+    feeds = feeds_of(request["samples"])
+    if feeds is None:
+        raise Refused("samples-missing", "there are no samples to run it on")
+    session = open_session(Path(request["model"]))
+    partial = scratch / "answers.npz"
+    left = int(limits["output_bytes"])
+    with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
+        for i, feed in enumerate(feeds):
+            outputs = run_one(session, feed)
+            left -= sum(array.nbytes for array in outputs)
+            if left < 0:
+                raise TooLarge(f"its answers exceed {limits['output_bytes'] / 2**20:,.0f} MiB")
+            for j, array in enumerate(outputs):
+                with archive.open(f"s{i}.{j}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    partial.replace(request["out"])
+    return {"samples": feeds.count, "outputs": [output.name for output in session.get_outputs()]}
+
+
+def run_one(session: Any, feed: Feed) -> list[Any]:
+    """One inference.
+
+    Raises:
+        Refused: model-failed; or the answer is no array of numbers.
+    """
+    try:
+        outputs = session.run(None, feed)
+    except Exception as error:
+        if out_of_memory(error):
+            raise MemoryError from error
+        raise Refused("model-failed", shorten(str(error))) from error
+    for output in outputs:
+        if not isinstance(output, np.ndarray) or output.dtype.hasobject:
+            raise Refused("model-failed", "it answers something that is not an array of numbers")
+    return list(outputs)

@@ -1,0 +1,221 @@
+"""The compression steps, by the names that recipes use. Child side: each takes a graph and returns a graph.
+
+A step may change the graph it is given. It says no with `Refused`, and leaves remarks in `bench.notes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeopt.compiler.graph_walk import graph_tensors, walk_graphs
+from edgeopt.compiler.reading import opset_of
+from edgeopt.compiler.refuse import Refused
+from edgeopt.compiler.running import Feeds
+from edgeopt.compiler.same import check_same
+
+FOLD_BYTES = 4 << 20
+"""Constants that would be larger than this stay computed: folding can turn a small file into a huge one."""
+
+MIN_IR_WITHOUT_INPUTS = 4
+"""Since IR 4 an initialiser need not be a graph input as well."""
+
+FLOAT16_MAX = 65504.0
+DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Attention")
+
+
+class Bench(msgspec.Struct, kw_only=True):
+    """What steps work with besides the graph: samples, the original for comparison, room for files, remarks."""
+
+    source: Path
+    scratch: Path
+    samples: Feeds | None
+    max_opset: int
+    max_ir_version: int
+    notes: list[str] = []
+
+
+Step = Callable[[Any, dict[str, Any], Bench], Any]
+
+
+def clean(model: Any, _options: dict[str, Any], _bench: Bench) -> Any:
+    """Take initialisers off the graph inputs (else the runtime must expect others and cannot fold), then simplify with onnxslim."""
+    import onnxslim
+
+    names = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in names]
+    if len(kept) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        model.ir_version = max(model.ir_version, MIN_IR_WITHOUT_INPUTS)
+    slimmed = onnxslim.slim(model, size_threshold=FOLD_BYTES)
+    if slimmed is None:
+        raise Refused("step-failed", "onnxslim gave nothing back")
+    return slimmed
+
+
+def same_answers(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
+    """Refuse unless the graph answers as the original does, up to rounding."""
+    bench.notes.append(check_same(bench.source, model, bench.samples, bench.scratch))
+    return model
+
+
+def float16(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
+    """Weights and arithmetic in float16, signature unchanged. Overflow of activations is for the comparison to find."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    too_large = sum(1 for tensor in _float_weights(model) if tensor.size and np.abs(tensor).max() > FLOAT16_MAX)
+    if too_large:
+        bench.notes.append(f"{too_large} weights have values beyond {FLOAT16_MAX:g}, which were cut to it")
+    return convert_float_to_float16(model, keep_io_types=True)
+
+
+def quantize_dynamic(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """Matrix products in int8 with ranges found while running. Convolutions stay float: ConvInteger is slower."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization import quantize_dynamic as quantize
+
+    source, target = _save(model, bench, "float.onnx"), bench.scratch / "dynamic.onnx"
+    quantize(
+        source,
+        target,
+        op_types_to_quantize=list(DYNAMIC_OPS),
+        per_channel=bool(options.get("per_channel", True)),
+        weight_type=QuantType.QInt8,
+    )
+    return _quantised(target, "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "QAttention")
+
+
+def quantize_static(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """QDQ with ranges from samples: the smallest and largest value of each tensor, read off inside the graph, so memory stays small."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static as quantize
+
+    if bench.samples is None:
+        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
+    _flatten_gemm_biases(model)
+    source, target = _save(_inferred(model), bench, "float.onnx"), bench.scratch / "static.onnx"
+    quantize(
+        source,
+        target,
+        _Reader(bench.samples),
+        quant_format=QuantFormat.QDQ,
+        per_channel=bool(options.get("per_channel", True)),
+        activation_type=QuantType.QInt8 if options.get("activations") == "int8" else QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.MinMax,
+    )
+    return _quantised(target, "QuantizeLinear")
+
+
+def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """Raise the operators' version to what the next step needs, with onnx's own converter."""
+    import onnx
+
+    wanted, found = int(options["at_least"]), opset_of(model)
+    if found >= wanted:
+        return model
+    if wanted > bench.max_opset:
+        raise Refused(
+            "step-failed", f"it needs opset {wanted}, and the board's runtime reads {bench.max_opset} at most"
+        )
+    unknown = sorted(_standard_ops(model) - _ops_of_opset(wanted))
+    if unknown:
+        names = ", ".join(unknown[:4])
+        raise Refused(
+            "step-failed", f"it needs opset {wanted}, which does not have all of the model's operators (not: {names})"
+        )
+    converted = onnx.version_converter.convert_version(model, wanted)
+    bench.notes.append(f"converted from opset {found} to {wanted}")
+    return converted
+
+
+def _standard_ops(model: Any) -> set[str]:
+    return {node.op_type for graph, _ in walk_graphs(model) for node in graph.node if node.domain in ("", "ai.onnx")}
+
+
+def _ops_of_opset(version: int) -> set[str]:
+    """Names of the standard operators that a version knows; deprecated ones are gone."""
+    import onnx
+
+    return {s.name for s in onnx.defs.get_all_schemas_with_history() if not s.domain and s.since_version <= version}
+
+
+STEPS: dict[str, Step] = {
+    "clean": clean,
+    "same_answers": same_answers,
+    "float16": float16,
+    "quantize_dynamic": quantize_dynamic,
+    "quantize_static": quantize_static,
+    "upgrade_opset": upgrade_opset,
+}
+"""Every step that a recipe can name."""
+
+
+class _Reader:
+    """Calibration samples as onnxruntime.quantization asks for them."""
+
+    def __init__(self, samples: Feeds) -> None:
+        self.left = iter(samples)
+
+    def get_next(self) -> Any:
+        """The next sample, None after the last."""
+        return next(self.left, None)
+
+
+def _save(model: Any, bench: Bench, name: str) -> Path:
+    path = bench.scratch / name
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def _inferred(model: Any) -> Any:
+    """With shapes and types of the tensors in between, which the calibrator looks up."""
+    import onnx
+
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _flatten_gemm_biases(model: Any) -> None:
+    """Give Gemm biases of shape [1, N] the equal shape [N]: onnxruntime's quantiser stumbles over the first (ORT#24815, #29747)."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        bias = constants.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        if bias is None or len(bias.dims) != 2 or bias.dims[0] != 1:
+            continue
+        name = f"{bias.name}_flat"
+        if name not in constants:
+            flat = type(bias).FromString(bias.SerializeToString())
+            flat.name = name
+            del flat.dims[0]
+            constants[name] = flat
+            model.graph.initializer.append(flat)
+        node.input[2] = name
+
+
+def _quantised(path: Path, *signs: str) -> Any:
+    """The result, if anything in it is quantised at all."""
+    import onnx
+
+    model = onnx.load(path)
+    if not any(node.op_type in signs for graph, _ in walk_graphs(model) for node in graph.node):
+        raise Refused("nothing-to-do", "nothing in the graph could be quantised" + _where(model))
+    return model
+
+
+def _where(model: Any) -> str:
+    depth = max(depth for _, depth in walk_graphs(model))
+    return " (its weights lie inside of control flow, which is left alone)" if depth else ""
+
+
+def _float_weights(model: Any) -> Any:
+    import onnx
+
+    for graph, _ in walk_graphs(model):
+        for tensor in graph_tensors(graph):
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                yield onnx.numpy_helper.to_array(tensor)

@@ -1,0 +1,140 @@
+"""Which recipes fit: rules on records, nothing is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeopt.compiler.plan import Planned, plan_variants
+from edgeopt.compiler.recipes import RECIPES, get_recipe
+from edgeopt.compiler.steps import STEPS
+from edgeopt.domain.device import Profile
+from edgeopt.domain.model import ModelInfo
+from edgeopt.domain.variant import Skipped
+from edgeopt.errors import UnknownName
+from tests.builders import make_model
+
+EVERY = tuple(RECIPES)
+PROFILE = Profile(name="board", title="A board", arch="aarch64", recipes=EVERY[1:], fp16=True)
+
+
+def model(**changes: Any) -> ModelInfo:
+    facts = {"opset": 13, "parameter_dtypes": {"float32": 1000}, "op_counts": {"Conv": 3, "Gemm": 1}, "bytes": 4000}
+    return msgspec.structs.replace(make_model(), **(facts | changes))
+
+
+def plan(
+    info: ModelInfo, profile: Profile = PROFILE, *, has_samples: bool = True, recipes: tuple[str, ...] | None = None
+) -> dict[str, Any]:
+    return {p.name: p for p in plan_variants(info, profile, recipes=recipes, has_samples=has_samples)}
+
+
+def reason(planned: Any) -> str:
+    assert isinstance(planned, Skipped)
+    return planned.reason
+
+
+def test_everything_fits_an_ordinary_model():
+    """In the order of the recipes, the original first."""
+    planned = plan_variants(model(), PROFILE, has_samples=True)
+    assert [p.name for p in planned] == list(EVERY)
+    assert all(isinstance(p, Planned) for p in planned)
+
+
+def test_the_original_is_always_planned():
+    """Even when only others are asked for."""
+    assert list(plan(model(), recipes=("clean",))) == ["original", "clean"]
+    assert list(plan(model(), recipes=())) == ["original"]
+
+
+def test_recipes_asked_for_replace_the_profiles():
+    profile = msgspec.structs.replace(PROFILE, recipes=("clean",))
+    assert list(plan(model(), profile)) == ["original", "clean"]
+    assert list(plan(model(), profile, recipes=("int8-static", "int8-static"))) == ["original", "int8-static"]
+
+
+def test_an_unknown_recipe_is_an_error_that_names_the_known_ones():
+    with pytest.raises(UnknownName) as caught:
+        plan(model(), recipes=("int3",))
+    assert caught.value.code == "unknown-recipe"
+    assert all(name in (caught.value.hint or "") for name in EVERY)
+
+
+def test_static_needs_samples():
+    assert "needs samples" in reason(plan(model(), has_samples=False)["int8-static"])
+
+
+@pytest.mark.parametrize(
+    ("activations", "encoding"), [("uint8", "int8 U8S8 per-channel"), ("int8", "int8 S8S8 per-channel")]
+)
+def test_static_takes_the_profiles_activations(activations, encoding):
+    """What the recipe says is what will be done."""
+    profile = msgspec.structs.replace(PROFILE, int8_activations=activations)
+    planned = plan(model(), profile)["int8-static"]
+    assert planned.recipe.encoding == encoding
+    assert planned.recipe.steps[-1].options["activations"] == activations
+
+
+def test_fp16_is_skipped_where_nothing_computes_in_it_unless_asked_for():
+    profile = msgspec.structs.replace(PROFILE, fp16=False)
+    assert "does not compute in float16" in reason(plan(model(), profile)["fp16"])
+    assert isinstance(plan(model(), profile, recipes=("fp16",))["fp16"], Planned)
+
+
+def test_a_half_precision_model_is_not_converted():
+    half = model(parameter_dtypes={"float16": 1000})
+    planned = plan(half)
+    assert "float16 already" in reason(planned["fp16"])
+    assert "float16" in reason(planned["int8-static"])
+    assert planned["original"].recipe.encoding == "fp16"
+
+
+def test_a_model_without_weights_has_nothing_to_convert():
+    planned = plan(model(parameter_dtypes={}))
+    assert reason(planned["fp16"]) == "the model has no float32 weights"
+    assert reason(planned["int8-dynamic"]) == "the model has no float32 weights to quantise"
+
+
+def test_a_quantised_model_is_left_as_it_is():
+    planned = plan(model(op_counts={"QLinearConv": 3, "Gemm": 1}))
+    assert "quantised already (it has QLinearConv)" in reason(planned["int8-static"])
+    assert planned["clean"].recipe.encoding == "quantised as given"
+
+
+def test_dynamic_needs_matrix_products():
+    assert "no matrix product" in reason(plan(model(op_counts={"Conv": 3}))["int8-dynamic"])
+
+
+def test_int8_needs_something_to_quantise():
+    assert "no convolution or matrix product" in reason(plan(model(op_counts={"Add": 3}))["int8-static"])
+
+
+def test_a_model_newer_than_the_boards_runtime_is_skipped_whole():
+    """The original too: it would not load there."""
+    planned = plan(model(opset=22))
+    assert all("export it with opset 21 or lower" in reason(p) for p in planned.values())
+
+
+def test_a_huge_model_is_only_copied():
+    planned = plan(model(bytes=(2 << 30) - 1))
+    assert isinstance(planned["original"], Planned)
+    assert all("2.0 GiB" in reason(planned[name]) for name in EVERY[1:])
+
+
+def test_pins_come_from_the_profile():
+    profile = msgspec.structs.replace(PROFILE, max_opset=17, max_ir_version=8)
+    planned = plan(model(), profile)["clean"]
+    assert (planned.pins.max_opset, planned.pins.max_ir_version) == (17, 8)
+
+
+def test_every_step_of_every_recipe_exists():
+    assert {step.name for recipe in RECIPES.values() for step in recipe.steps} <= STEPS.keys()
+
+
+def test_recipes_are_data():
+    """They survive JSON, so they can be keys, records and files."""
+    for recipe in RECIPES.values():
+        assert msgspec.json.decode(msgspec.json.encode(recipe), type=type(recipe)) == recipe
+    assert get_recipe("clean") is RECIPES["clean"]
