@@ -1,0 +1,54 @@
+"""Which blocks count, and what a block says."""
+
+from __future__ import annotations
+
+from edgeopt.domain.run import Block, Candidate, Run
+from edgeopt.select.statistics import median
+
+ORIGINAL = "original"
+"""Name of the variant that changes nothing. It is always a candidate, never dropped early, and the measure of all others."""
+
+EXCLUDING = frozenset({"foreign-load", "throttled", "clock-step", "swapped"})
+"""Flags that keep a block out of every statistic: the board did something else, or ran at another speed. Other flags only warn."""
+
+
+def block_ms(block: Block) -> float:
+    """Return the block's level, the median of its timed inferences, in ms. The block has inferences."""
+    return median(block.latencies_ns) / 1e6
+
+
+def is_flagged(block: Block) -> bool:
+    """Tell whether a block that ended was disturbed."""
+    return block.failure is None and not EXCLUDING.isdisjoint(block.flags)
+
+
+def is_timed(block: Block) -> bool:
+    """Tell whether a block that ended has times. An inference of 0 ns is a broken clock, not a result; a failed block is counted as failed."""
+    return block.failure is not None or min(block.latencies_ns, default=0) > 0
+
+
+def is_clean(block: Block) -> bool:
+    """Tell whether a block counts: it ended, it has times, and nothing disturbed it."""
+    return block.failure is None and not is_flagged(block) and is_timed(block)
+
+
+def clean_blocks(run: Run, candidate: str) -> tuple[Block, ...]:
+    """Return the blocks of a candidate that count, in the order in which they ran: clean ones, or all that ended when the plan accepts disturbed ones."""
+    accepted = run.plan.accept_disturbed
+    return tuple(
+        block
+        for block in run.blocks
+        if block.candidate == candidate and (is_clean(block) or (accepted and _ended(block)))
+    )
+
+
+def _ended(block: Block) -> bool:
+    return block.failure is None and is_timed(block)
+
+
+def original_of(run: Run, candidate: Candidate) -> Candidate | None:
+    """Return the original's candidate to compare with: the same setting, else the same threads, else None."""
+    originals = [other for other in run.candidates if other.variant == ORIGINAL]
+    same = [other for other in originals if other.setting == candidate.setting]
+    alike = [other for other in originals if other.setting.threads == candidate.setting.threads]
+    return next(iter(same + alike), None)

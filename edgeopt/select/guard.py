@@ -1,0 +1,64 @@
+"""Never ship a variant that is worse than the original on the device at hand, in the quantity that the user asked for.
+
+Latency has noise, so a variant must not be *shown* to be slower; memory, size and energy are compared as they are. The guard holds whatever the limits
+say of the original itself: a limit that rules the original out does not make a worse variant good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from edgeopt.domain.goal import Goal
+from edgeopt.domain.pick import Summary
+from edgeopt.domain.run import Run
+from edgeopt.select.blocks import ORIGINAL, original_of
+from edgeopt.select.objection import Objection, failure_of, why
+from edgeopt.select.wording import interval, megabytes, number
+
+
+def worse_than_original(run: Run, goal: Goal, s: Summary, summaries: Sequence[Summary]) -> Iterator[Objection]:
+    """Yield why a variant is worse than the original in the goal's objective. Where the original fails on the device there is nothing to be worse than."""
+    original = _original(run, s, summaries)
+    if s.variant == ORIGINAL or (original is not None and failure_of(run, original.candidate) is not None):
+        return
+    if goal.objective == "latency":
+        yield from _slower(s)
+    elif original is None:
+        yield Objection(
+            sentence="cannot be compared with the original, which was not measured with as many threads", certain=False
+        )
+    elif goal.objective == "memory":
+        yield from _larger("peak memory", s.peak_memory_bytes, original.peak_memory_bytes, megabytes)
+    elif goal.objective == "size":
+        yield from _larger("size", s.size_bytes, original.size_bytes, megabytes)
+    elif s.energy_mj is not None:
+        yield from _larger("energy", s.energy_mj, original.energy_mj, lambda value: f"{number(value)} mJ")
+
+
+def _original(run: Run, s: Summary, summaries: Sequence[Summary]) -> Summary | None:
+    mine = next((candidate for candidate in run.candidates if candidate.id == s.candidate), None)
+    original = None if mine is None else original_of(run, mine)
+    return next((other for other in summaries if original is not None and other.candidate == original.id), None)
+
+
+def _slower(s: Summary) -> Iterator[Objection]:
+    if s.p50_ms is not None and s.ratio is None:
+        yield Objection(sentence=f"cannot be compared with the original: {why(s, 'ratio')}", certain=False)
+    elif s.ratio is not None and s.ratio_low is None and s.ratio > 1:
+        sentence = f"seems slower than the original, {number(s.ratio)} times its time: {why(s, 'ratio_low')}"
+        yield Objection(sentence=sentence, certain=False)
+    elif s.ratio is not None and s.ratio_low is not None and s.ratio_low > 1:
+        times = f"{number(s.ratio)}{interval(s.ratio_low, s.ratio_high)}"
+        yield Objection(
+            sentence=f"is slower than the original with as many threads: {times} times its time", certain=True
+        )
+
+
+def _larger(word: str, mine: float | None, theirs: float | None, show: Callable[[float], str]) -> Iterator[Objection]:
+    if mine is None or theirs is None:
+        whose = "its own" if mine is None else "the original's"
+        yield Objection(sentence=f"cannot be compared with the original: {whose} {word} is not known", certain=False)
+    elif mine > theirs:
+        yield Objection(
+            sentence=f"its {word} is larger than the original's: {show(mine)} against {show(theirs)}", certain=True
+        )
