@@ -1,0 +1,1 @@
+"""What edgeopt keeps on this computer: content by digest, and measured runs."""
