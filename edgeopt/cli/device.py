@@ -1,0 +1,160 @@
+"""`edgeopt device add | list | show | trust | setup | remove`."""
+
+from __future__ import annotations
+
+import click
+
+from edgeopt.cli.console import print_json, show, watching
+from edgeopt.cli.options import json_option
+
+
+@click.group("device")
+def command() -> None:
+    """Add, list, show, trust, set up and remove boards."""
+
+
+@command.command("add")
+@click.argument("name")
+@click.option("--profile", required=True, help="What kind of board it is (see `edgeopt profiles`).")
+@click.option("--address", required=True, help="ssh://[user@]host[:port], or local: for this computer.")
+@click.option("--python", help="The interpreter on the board (default: python3).")
+@click.option("--root", default="~/.edgeopt", show_default=True, help="Where the agent keeps its files on the board.")
+@click.option("--identity", help="A private key file on this computer (default: what ssh would use).")
+@click.option("--threads", help="Thread counts to measure, with commas between; 0 means all cores.")
+@click.option("--replace", is_flag=True, help="Overwrite a board of that name.")
+@json_option
+def add(
+    *,
+    name: str,
+    profile: str,
+    address: str,
+    python: str | None,
+    root: str,
+    identity: str | None,
+    threads: str | None,
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Add the board NAME to the inventory."""
+    import msgspec
+
+    from edgeopt.cli.options import _threads
+    from edgeopt.domain.device import Device
+    from edgeopt.profiles.decode import decode
+    from edgeopt.profiles.inventory import add_device
+    from edgeopt.profiles.load import load_profile
+    from edgeopt.profiles.places import find_places
+    from edgeopt.transport.address import parse_address
+
+    places = find_places()
+    load_profile(profile, places.profiles)
+    parse_address(address)
+    fields = {
+        "name": name,
+        "profile": profile,
+        "address": address,
+        "python": python,
+        "root": root,
+        "identity": identity,
+    }
+    device = decode(fields | {"threads": _threads(threads) if threads else None}, Device, source="device")
+    add_device(device, places, replace=replace)
+    if as_json:
+        print_json({"schema": 1, "device": msgspec.to_builtins(device)})
+        return
+    click.echo(f"Added {name} ({address}, {profile}).")
+    if address.startswith("ssh:"):
+        click.echo(f"Next: edgeopt device trust {name}")
+    else:
+        click.echo(f"Next: edgeopt doctor --device {name}")
+
+
+@command.command("list")
+@json_option
+def list_devices(*, as_json: bool) -> None:
+    """List the boards of the inventory."""
+    import msgspec
+
+    from edgeopt.profiles.inventory import load_inventory
+    from edgeopt.profiles.places import find_places
+    from edgeopt.report.table import devices_table
+
+    devices = load_inventory(find_places())
+    if as_json:
+        print_json({"schema": 1, "devices": msgspec.to_builtins(devices)})
+        return
+    show(devices_table(devices))
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+def show_device(*, name: str, as_json: bool) -> None:
+    """Show what the inventory says of the board NAME."""
+    import msgspec
+
+    from edgeopt.profiles.inventory import get_device
+    from edgeopt.profiles.places import find_places
+
+    device = get_device(name, find_places())
+    if as_json:
+        print_json({"schema": 1, "device": msgspec.to_builtins(device)})
+        return
+    for key, value in msgspec.to_builtins(device).items():
+        click.echo(f"{key}: {value}")
+
+
+@command.command("trust")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Trust what is shown; for a network that you know to be safe.")
+@json_option
+def trust(*, name: str, yes: bool, as_json: bool) -> None:
+    """Show the host key of the board NAME, and pin it on yes."""
+    from edgeopt.flows.devices import trust as pin
+    from edgeopt.profiles.places import find_places
+
+    def confirm(question: str) -> bool:
+        if yes:
+            click.echo(question.rsplit("\n", 1)[0], err=True)
+            return True
+        return click.confirm(question, err=True)
+
+    fingerprint = pin(name, find_places(), confirm)
+    if as_json:
+        print_json({"schema": 1, "device": name, "fingerprint": fingerprint})
+        return
+    click.echo(f"Trusted. Next: edgeopt device setup {name}")
+
+
+@command.command("setup")
+@click.argument("name")
+@json_option
+def setup(*, name: str, as_json: bool) -> None:
+    """Bring the inference runtime to the board NAME: fetched here for its Python, libc and CPU, unpacked there."""
+    import msgspec
+
+    from edgeopt.flows.devices import setup as bring
+    from edgeopt.profiles.places import find_places
+
+    with watching(quiet=as_json) as observer:
+        done = bring(name, find_places(), observer)
+    if as_json:
+        print_json({"schema": 1, "device": name, "setup": msgspec.to_builtins(done)})
+        return
+    sent = done.shipped.sent_bytes / 1e6 if done.shipped else 0.0
+    click.echo(f"{name} has {done.runtime} {done.version} ({sent:.1f} MB sent). Next: edgeopt deploy --device {name}")
+
+
+@command.command("remove")
+@click.argument("name")
+@json_option
+def remove(*, name: str, as_json: bool) -> None:
+    """Remove the board NAME from the inventory. Nothing is changed on the board."""
+    from edgeopt.profiles.inventory import remove_device
+    from edgeopt.profiles.places import find_places
+
+    remove_device(name, find_places())
+    if as_json:
+        print_json({"schema": 1, "removed": name})
+        return
+    click.echo(f"Removed {name}. On the board, ~/.edgeopt holds what was installed.")

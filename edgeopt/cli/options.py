@@ -1,0 +1,145 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+GOAL_KEYS = (
+    "objective",
+    "max_latency_p50_ms",
+    "max_latency_p90_ms",
+    "max_memory_mb",
+    "max_size_mb",
+    "min_agreement",
+    "max_certified_accuracy_drop",
+)
+MEASURE_KEYS = ("rounds", "block_min_s", "seed", "accept_disturbed")
+
+
+def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Apply several option decorators, first on top."""
+
+    def apply(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return apply
+
+
+def json_option(function: F) -> F:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(function)
+
+
+def device_option(*, required: bool = False) -> Callable[[F], F]:
+    """`--device`."""
+    return click.option("--device", "-d", required=required, help="A board of the inventory; `local` is this computer.")
+
+
+def goal_options(function: F) -> F:
+    """The goal's objective and limits."""
+    return stack(
+        click.option(
+            "--objective", type=click.Choice(["latency", "energy", "memory", "size"]), help="What to make small."
+        ),
+        click.option(
+            "--max-latency-ms",
+            "--max-latency-p50-ms",
+            "max_latency_p50_ms",
+            type=float,
+            help="Limit of the median latency.",
+        ),
+        click.option("--max-latency-p90-ms", type=float, help="Limit of the 90th percentile."),
+        click.option("--max-memory-mb", type=float, help="Limit of the peak memory of the process."),
+        click.option("--max-size-mb", type=float, help="Limit of the model's files."),
+        click.option("--min-agreement", type=float, help="Least agreement with the original, 0 to 1."),
+        click.option(
+            "--max-certified-accuracy-drop",
+            type=float,
+            help="Most accuracy that may be lost, with 95 % confidence, 0 to 1.",
+        ),
+    )(function)
+
+
+def model_options(function: F) -> F:
+    """The model, its samples and how to build."""
+    return stack(
+        click.argument("model", required=False, type=click.Path(path_type=Path)),
+        click.option(
+            "--samples", help="Unlabelled inputs: a folder of images, .npy or .npz files, or module:function."
+        ),
+        click.option("--config", type=click.Path(path_type=Path), help="Another file than the nearest edgeopt.toml."),
+        click.option(
+            "--recipes", help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static."
+        ),
+        click.option("--profile", help="Build for another kind of board than the device's own."),
+    )(function)
+
+
+def measure_options(function: F) -> F:
+    """How long to measure."""
+    return stack(
+        click.option(
+            "--rounds", type=click.IntRange(1, 200), help="How often every candidate is measured (default 8)."
+        ),
+        click.option(
+            "--block-seconds",
+            "block_min_s",
+            type=click.FloatRange(0.01, 600),
+            help="Least time of one measurement (default 1).",
+        ),
+        click.option("--seed", type=click.IntRange(0), help="Seed of every random choice (default 0)."),
+        click.option(
+            "--accept-disturbed",
+            is_flag=True,
+            default=None,
+            help="Rank disturbed blocks, too: for boards that are never quiet.",
+        ),
+        click.option("--threads", help="Thread counts to try, with commas between; 0 means all cores."),
+    )(function)
+
+
+def given(values: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Return the options among `keys` that the user gave."""
+    return {key: values[key] for key in keys if values.get(key) is not None}
+
+
+def request_from(values: dict[str, Any]) -> Any:
+    """Make the request of what was given on the command line."""
+    from edgeopt.flows.request import Request
+
+    threads = values.get("threads")
+    recipes = values.get("recipes")
+    return Request(
+        model=values.get("model"),
+        samples=values.get("samples"),
+        device=values.get("device"),
+        profile=values.get("profile"),
+        config=values.get("config"),
+        app=values.get("app"),
+        recipes=tuple(part.strip() for part in recipes.split(",") if part.strip()) if recipes else None,
+        threads=_threads(threads) if threads else None,
+        goal=given(values, GOAL_KEYS),
+        measure=given(values, MEASURE_KEYS),
+        ephemeral=bool(values.get("ephemeral")),
+    )
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        counts = (-1,)
+    if not counts or any(count < 0 or count > 1024 for count in counts):
+        msg = (
+            f"--threads: found {text!r}, allowed: numbers from 0 (all cores) to 1024 with commas between, such as 1,2,0"
+        )
+        raise click.UsageError(msg)
+    return counts

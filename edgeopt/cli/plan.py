@@ -1,0 +1,28 @@
+"""`edgeopt deploy --dry-run`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgeopt.cli.console import print_json, show, watching
+
+
+def show_plan(request: Any, places: Any, *, as_json: bool) -> None:
+    """Show what would be done."""
+    from edgeopt.flows.plan import dry_run
+    from edgeopt.report.table import plan_table
+
+    with watching(quiet=as_json) as observer:
+        plan = dry_run(request, places, observer)
+    if as_json:
+        import msgspec
+
+        print_json({"schema": 1, "plan": msgspec.to_builtins(plan)})
+        return
+    show(plan_table([(v.name, v.title, v.encoding, v.reason) for v in plan.variants]))
+    click.echo(
+        f"\n{plan.candidates} candidates, {plan.rounds} rounds on {plan.device} ({plan.profile}): about {plan.device_seconds / 60:.1f} minutes of the board at most. "
+        "Nothing was touched."
+    )

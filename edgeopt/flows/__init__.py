@@ -1,0 +1,1 @@
+"""Straight-line use cases: the only place where concerns meet."""

@@ -1,0 +1,96 @@
+"""From a request to a measured, chosen and (for `deploy`) installed variant."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from edgeopt.domain.bundle import Release
+from edgeopt.domain.observer import Observer
+from edgeopt.domain.pick import Pick
+from edgeopt.domain.run import Run
+from edgeopt.errors import SamplesError
+from edgeopt.flows.build import build
+from edgeopt.flows.connect import open_session
+from edgeopt.flows.on_device import bring, check_outputs, measure, record
+from edgeopt.flows.prepare import Job, prepare
+from edgeopt.flows.release import install_pick
+from edgeopt.flows.request import Request
+from edgeopt.measure.session import Owner
+from edgeopt.measure.ship import Shipped
+from edgeopt.profiles.places import Places
+from edgeopt.samples.record import Samples, select
+from edgeopt.samples.synthetic import synthetic_samples
+from edgeopt.select.pick import choose
+from edgeopt.select.summarise import summarise
+from edgeopt.store.results import ResultsStore
+
+TIMING_SAMPLES = 16
+"""Random inputs when there are no samples (`bench` only)."""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it. `release` is None unless something was installed. `shipped` says what the upload cost."""
+
+    run: Run
+    pick: Pick
+    release: Release | None
+    shipped: Shipped
+
+
+def bench(request: Request, places: Places, observer: Observer) -> Outcome:
+    """Build and measure; install nothing."""
+    job = prepare(request, places, observer, default_device="local")
+    return _run(job, places, observer, install=False, ephemeral=request.ephemeral)
+
+
+def deploy(request: Request, places: Places, observer: Observer) -> Outcome:
+    """Build, measure, pick, install. With `ephemeral` nothing is installed and nothing is left on the device.
+
+    Raises:
+        SamplesError: there are no samples, so nothing could be said of faithfulness.
+    """
+    job = prepare(request, places, observer)
+    if job.samples_info is None:
+        raise SamplesError(
+            "no samples named, so nothing could be said of how faithful a variant is",
+            hint="Name a folder of unlabelled inputs: --samples DIR, or `samples` in edgeopt.toml. `edgeopt bench` measures without.",
+            code="samples-missing",
+        )
+    return _run(job, places, observer, install=not request.ephemeral, ephemeral=request.ephemeral)
+
+
+def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemeral: bool) -> Outcome:
+    run_id = new_run_id()
+    built = build(job, places, observer)
+    samples = _inputs(job)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgeopt-") as work,
+        open_session(job.device, places, ephemeral=ephemeral) as session,
+    ):
+        session.lock("deploy" if install else "bench", Owner.this_process(run_id))
+        trial = bring(session, run_id, job, built, samples, Path(work), observer)
+        trial, checks = check_outputs(trial, observer)
+        run = record(trial, checks, measure(trial, checks, observer))
+        pick = choose(run, job.goal, summarise(run))
+        ResultsStore(places.database_url, places.runs).save_run(run, pick)
+        installs = install and pick.candidate is not None
+        release = install_pick(trial, pick, observer) if installs else None
+    return Outcome(run=run, pick=pick, release=release, shipped=trial.shipped)
+
+
+def new_run_id() -> str:
+    """Return a name that sorts by time and does not collide: `20261124-013045-7f3a9c`."""
+    return f"{datetime.now(timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def _inputs(job: Job) -> Samples:
+    """What the device is fed: held-out samples, or random numbers when only time is measured."""
+    if job.heldout is not None:
+        # The first ones, so that they stand in the order of the original's answers.
+        return select(job.heldout, range(min(len(job.heldout), job.plan.output_samples)))
+    return synthetic_samples(job.model, TIMING_SAMPLES, job.plan.seed)

@@ -1,0 +1,167 @@
+"""What a run does on the device: bring everything there, let it answer, measure, write it all down."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeopt._version import __version__
+from edgeopt.compiler.fidelity import Mismatch, compare
+from edgeopt.domain.observer import Observer
+from edgeopt.domain.run import Candidate, Failure, OutputCheck, Run, SamplesInfo, Setting
+from edgeopt.domain.variant import Built
+from edgeopt.flows.build import Build, built_only
+from edgeopt.flows.connect import runtime_site
+from edgeopt.flows.prepare import Job
+from edgeopt.flows.trial import Trial
+from edgeopt.measure.outputs import Fetched, fetch_outputs
+from edgeopt.measure.rounds import Bench, Measured, measure_candidates
+from edgeopt.measure.session import Session
+from edgeopt.measure.ship import Content, ship
+from edgeopt.samples.record import Samples, read_npz, write_npz
+from edgeopt.select.rounds import drop_dominated, round_order
+from edgeopt.store.blobs import file_digest
+
+INPUTS = "inputs.npz"
+
+
+def plan_candidates(variants: Sequence[Built], threads: Sequence[int]) -> tuple[Candidate, ...]:
+    """Return every variant in every setting. 0 threads means all cores."""
+    return tuple(
+        Candidate(
+            id=f"{variant.name}@{count or 'all'}",
+            variant=variant.name,
+            setting=Setting(runtime=variant.recipe.runtime, threads=count),
+        )
+        for variant in variants
+        for count in threads
+    )
+
+
+def describe(path: Path, label: str) -> Content:
+    """Return a file of this computer as content to ship."""
+    return Content(digest=file_digest(path), bytes=path.stat().st_size, path=path, label=label)
+
+
+def bring(
+    session: Session, run_id: str, job: Job, built: Build, samples: Samples, work: Path, observer: Observer
+) -> Trial:
+    """Ship the variants and the samples, stage them, find the runtime.
+
+    Raises:
+        RuntimeMissing, DiskFull, LinkError.
+    """
+    observer.stage("connect", f"look at {job.device.name}")
+    facts = session.call("probe", {})
+    site, version = runtime_site(facts, job.device, "onnxruntime")
+    observer.finish("connect", f"{facts['machine']}, Python {facts['python']['version']}, onnxruntime {version}")
+    variants = built_only(built.variants)
+    write_npz(samples, work / INPUTS)
+    inputs = describe(work / INPUTS, "samples")
+    contents = [
+        Content(digest=f.digest, bytes=f.bytes, path=Path(v.folder) / f.path, label=v.name)
+        for v in variants
+        for f in v.files
+    ]
+    shipped = ship(session, [*contents, inputs], observer)
+    models = {v.name: f"{_stage(session, v.digest, msgspec.to_builtins(v.files))}/{v.files[0].path}" for v in variants}
+    where = _stage(session, inputs.digest, [{"path": INPUTS, "digest": inputs.digest, "bytes": inputs.bytes}])
+    return Trial(
+        run_id=run_id,
+        job=job,
+        built=built,
+        samples=samples,
+        session=session,
+        work=work,
+        facts=facts,
+        bench=Bench(session, job.plan, models=models, inputs=f"{where}/{INPUTS}", site=site),
+        runtime_version=version,
+        shipped=shipped,
+        candidates=plan_candidates(variants, job.threads),
+    )
+
+
+def _stage(session: Session, digest: str, files: Any) -> str:
+    return str(session.call("stage", {"digest": digest, "files": list(files)})["folder"])
+
+
+def check_outputs(trial: Trial, observer: Observer) -> tuple[Trial, tuple[OutputCheck, ...]]:
+    """Let the device answer first: what crashes, hangs or answers NaN there is not worth timing."""
+    observer.stage("check", "compare the device's own answers", float(len(trial.candidates)))
+    answers = {}
+    for done, candidate in enumerate(trial.candidates):
+        observer.advance("check", float(done), candidate.id)
+        answers[candidate.id] = fetch_outputs(trial.bench, candidate, trial.work)
+    observer.finish("check")
+    checks = tuple(_check(fetched, trial) for fetched in answers.values())
+    return msgspec.structs.replace(trial, answers=answers), checks
+
+
+def _check(fetched: Fetched, trial: Trial) -> OutputCheck:
+    model, teacher = trial.job.model, trial.built.teacher
+    if fetched.path is None or teacher is None:
+        return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=fetched.failure)
+    outputs = read_npz(fetched.path, [o.name for o in model.outputs], "the device").arrays
+    try:
+        fidelity = compare(teacher[: len(outputs)], [list(row) for row in outputs], task=model.task, where="device")
+    except Mismatch as mismatch:
+        failure = Failure(kind="bad-output", phase="outputs", detail=str(mismatch))
+        return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=failure)
+    if not fidelity.finite:
+        failure = Failure(kind="bad-output", phase="outputs", detail="NaN or infinity where the original has none")
+        return OutputCheck(candidate=fetched.candidate, fidelity=fidelity, failure=failure)
+    return OutputCheck(candidate=fetched.candidate, fidelity=fidelity)
+
+
+def measure(trial: Trial, checks: Sequence[OutputCheck], observer: Observer) -> Measured:
+    """Run the rounds over every candidate that answered."""
+    broken = {check.candidate for check in checks if check.failure is not None}
+    alive = [candidate for candidate in trial.candidates if candidate.id not in broken]
+    drop = partial(drop_dominated, objective=trial.job.goal.objective)
+    return measure_candidates(trial.bench, alive, order=round_order, drop=drop, observer=observer)
+
+
+def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured) -> Run:
+    """Write everything down, so that nothing has to be measured twice."""
+    job = trial.job
+    return Run(
+        id=trial.run_id,
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgeopt_version=__version__,
+        app=job.app,
+        model=job.model,
+        device=job.device,
+        profile=job.profile,
+        facts=trial.facts,
+        samples=job.samples_info or _synthetic(trial.samples),
+        goal=job.goal,
+        plan=job.plan,
+        variants=trial.built.variants,
+        candidates=trial.candidates,
+        blocks=measured.blocks,
+        output_checks=checks,
+        energy_reason=_energy_reason(trial.facts),
+        dropped_early=measured.dropped,
+        versions={"edgeopt": __version__, "onnxruntime (device)": trial.runtime_version},
+    )
+
+
+def _synthetic(samples: Samples) -> SamplesInfo:
+    return SamplesInfo(
+        source="random numbers of the right form",
+        count=len(samples),
+        calibration=0,
+        heldout=0,
+        digest=samples.digest,
+        synthetic=True,
+    )
+
+
+def _energy_reason(facts: dict[str, Any]) -> str:
+    sensors = facts.get("sensors") or {}
+    return str(sensors.get("power_reason") or "no power sensor of this device is read yet")

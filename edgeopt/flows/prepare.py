@@ -1,0 +1,162 @@
+"""From a request to a job: the project's file, the device, the model and the samples, each checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgeopt.domain.device import Device, Profile
+from edgeopt.domain.goal import Goal
+from edgeopt.domain.model import ModelInfo
+from edgeopt.domain.observer import Observer
+from edgeopt.domain.run import MeasurePlan, SamplesInfo
+from edgeopt.errors import ConfigError, ModelError
+from edgeopt.flows.request import Request
+from edgeopt.profiles.config import ProjectConfig, find_config, load_config
+from edgeopt.profiles.decode import decode
+from edgeopt.profiles.init import app_name
+from edgeopt.profiles.inventory import get_device
+from edgeopt.profiles.load import load_profile
+from edgeopt.profiles.places import Places
+
+if TYPE_CHECKING:
+    from edgeopt.samples.record import Samples
+
+HELDOUT = 500
+"""Samples kept for judging, at most. 500 that all agree prove with 95 % confidence that fewer than 0.6 % disagree."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known before anything is built. `calibration` and `heldout` share no sample."""
+
+    app: str
+    model_path: Path
+    model: ModelInfo
+    device: Device
+    profile: Profile
+    goal: Goal
+    plan: MeasurePlan
+    recipes: tuple[str, ...] | None
+    threads: tuple[int, ...]
+    calibration: Any
+    heldout: Any
+    samples_info: SamplesInfo | None
+
+
+def prepare(request: Request, places: Places, observer: Observer, *, default_device: str | None = None) -> Job:
+    """Look up and check everything that a job needs.
+
+    Args:
+        request: what was asked.
+        places: where the user's files are.
+        observer: told of the stages.
+        default_device: used when neither the request nor the project names one.
+
+    Raises:
+        ConfigError, ModelError, SamplesError, UnknownName: each names the key or file and what to do.
+    """
+    config, base = read_project(request)
+    device = find_device(request, config, places, default_device)
+    profile = load_profile(request.profile or device.profile, places.profiles)
+    model_path = _model_path(request, config, base)
+    model = _inspect(model_path, config, observer)
+    goal = decode(msgspec.to_builtins(config.goal) | request.goal, Goal, source="the goal")
+    plan = decode(msgspec.to_builtins(config.measure) | request.measure, MeasurePlan, source="the measuring options")
+    calibration, heldout, info = _samples(request, config, base, model, plan.seed, observer)
+    return Job(
+        app=request.app or config.app or app_name(model_path),
+        model_path=model_path,
+        model=model,
+        device=device,
+        profile=profile,
+        goal=goal,
+        plan=plan,
+        recipes=request.recipes or config.recipes,
+        threads=request.threads or device.threads or profile.threads,
+        calibration=calibration,
+        heldout=heldout,
+        samples_info=info,
+    )
+
+
+def read_project(request: Request) -> tuple[ProjectConfig, Path]:
+    """Return the project's settings and the folder that its paths are relative to; defaults when there is no edgeopt.toml."""
+    path = request.config or (None if request.model else find_config(Path.cwd()))
+    if path is None:
+        return ProjectConfig(), Path.cwd()
+    return load_config(path), path.resolve().parent
+
+
+def find_device(request: Request, config: ProjectConfig, places: Places, default: str | None) -> Device:
+    """Return the device that was asked for, or the project's first. Raises ConfigError when none is named."""
+    name = request.device or (config.devices[0] if config.devices else default)
+    if name is None:
+        msg = "no device named"
+        raise ConfigError(
+            msg,
+            hint="Name one: --device NAME (see `edgeopt device list`; `local` is this computer), or `devices = [...]` in edgeopt.toml.",
+        )
+    return get_device(name, places)
+
+
+def _model_path(request: Request, config: ProjectConfig, base: Path) -> Path:
+    if request.model is not None:
+        return request.model
+    if config.model:
+        return base / config.model
+    msg = "no model named"
+    raise ModelError(
+        msg,
+        hint="Name one: edgeopt deploy MODEL.onnx ..., or run `edgeopt init` in your project.",
+        code="model-missing",
+    )
+
+
+def _inspect(path: Path, config: ProjectConfig, observer: Observer) -> ModelInfo:
+    from edgeopt.compiler.model_info import inspect_model
+
+    observer.stage("inspect", f"inspect {path.name}")
+    model = inspect_model(path)
+    if config.task is not None:
+        model = msgspec.structs.replace(model, task=config.task, task_reason="set in edgeopt.toml")
+    observer.finish("inspect", f"{model.node_count} nodes, {model.task}")
+    for warning in model.warnings:
+        observer.note(warning)
+    return model
+
+
+def _samples(
+    request: Request, config: ProjectConfig, base: Path, model: ModelInfo, seed: int, observer: Observer
+) -> tuple[Samples | None, Samples | None, SamplesInfo | None]:
+    from edgeopt.compiler.outputs import most_samples
+    from edgeopt.samples.read import load_samples
+    from edgeopt.samples.record import split
+
+    spec = request.samples or config.samples
+    if spec is None:
+        return None, None, None
+    observer.stage("samples", f"read samples from {spec}")
+    everything = load_samples(
+        spec,
+        base=Path.cwd() if request.samples else base,
+        preprocess=config.preprocess,
+        model=model,
+        limit=config.calibration + min(HELDOUT, most_samples(model)),
+        shapes=config.shapes,
+        seed=seed,
+        note=observer.note,
+    )
+    calibration, heldout = split(
+        everything, seed=seed, calibration=min(config.calibration, len(everything.arrays) // 2)
+    )
+    info = SamplesInfo(
+        source=spec,
+        count=len(everything.arrays),
+        calibration=len(calibration.arrays),
+        heldout=len(heldout.arrays),
+        digest=everything.digest,
+    )
+    observer.finish("samples", f"{info.count} samples: {info.calibration} to calibrate, {info.heldout} to judge")
+    return calibration, heldout, info

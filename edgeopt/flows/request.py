@@ -1,0 +1,28 @@
+"""What a user asked for, from the command line or from Python, before anything is looked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Options that stand over edgeopt.toml. None means: as the project's file says, or the default.
+
+    `goal` and `measure` hold overrides by field name of `domain.goal.Goal` and `domain.run.MeasurePlan`.
+    """
+
+    model: Path | None = None
+    samples: str | None = None
+    device: str | None = None
+    profile: str | None = None
+    config: Path | None = None
+    app: str | None = None
+    recipes: tuple[str, ...] | None = None
+    threads: tuple[int, ...] | None = None
+    goal: dict[str, Any] = {}
+    measure: dict[str, Any] = {}
+    ephemeral: bool = False
+    reuse_cache: bool = True

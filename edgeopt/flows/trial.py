@@ -1,0 +1,37 @@
+"""Everything that one run has put on a device and learned there so far."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeopt.domain.run import Candidate
+from edgeopt.flows.build import Build
+from edgeopt.flows.prepare import Job
+from edgeopt.measure.outputs import Fetched
+from edgeopt.measure.rounds import Bench
+from edgeopt.measure.session import Session
+from edgeopt.measure.ship import Shipped
+from edgeopt.samples.record import Samples
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """Variants, samples and runtime on the device, ready to be measured.
+
+    `work` is a folder of this computer that lives as long as the session; `answers` are the device's own outputs by candidate.
+    """
+
+    run_id: str
+    job: Job
+    built: Build
+    samples: Samples
+    session: Session
+    work: Path
+    facts: dict[str, Any]
+    bench: Bench
+    runtime_version: str
+    shipped: Shipped
+    candidates: tuple[Candidate, ...]
+    answers: dict[str, Fetched] = {}

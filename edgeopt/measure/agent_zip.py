@@ -1,0 +1,60 @@
+"""Make the agent's zipapp from the package's own files: the same bytes every time, so that its hash says whether a device has it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import edgeopt_agent
+
+_SHEBANG = b"#!/usr/bin/env python3\n"
+_MAIN = b'"""Entry of the zipapp."""\n\nimport sys\n\nfrom edgeopt_agent.__main__ import main\n\nsys.exit(main())\n'
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_PLAIN_FILE = 0o100644 << 16
+_UNIX = 3
+
+
+@lru_cache(maxsize=1)
+def build_agent() -> tuple[bytes, str]:
+    """Return the zipapp and its sha256 in hex."""
+    buffer = io.BytesIO()
+    buffer.write(_SHEBANG)
+    with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, data in sorted({"__main__.py": _MAIN, **_sources(Path(edgeopt_agent.__file__).parent)}.items()):
+            archive.writestr(_entry(name), data)
+    content = buffer.getvalue()
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name, _TIMESTAMP)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.external_attr = _PLAIN_FILE
+    entry.create_system = _UNIX
+    return entry
+
+
+def _sources(package: Path) -> dict[str, bytes]:
+    return {path.relative_to(package.parent).as_posix(): path.read_bytes() for path in package.rglob("*.py")}
+
+
+def main(argv: list[str]) -> int:
+    """Write the zipapp to the path in `argv`; `python -m edgeopt.measure.agent_zip OUT`."""
+    if len(argv) != 1:
+        sys.stderr.write("usage: python -m edgeopt.measure.agent_zip OUT\n")
+        return 2
+    content, digest = build_agent()
+    path = Path(argv[0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755)
+    sys.stdout.write(f"{path}: {len(content)} bytes, sha256 {digest}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

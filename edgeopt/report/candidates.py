@@ -1,0 +1,104 @@
+"""The table of candidates: all columns where there is room, the bounds below their values and fewer columns where there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from edgeopt.domain.pick import Pick, Summary
+from edgeopt.report.cells import at_least, figure, interval, megabytes, percent, safe, times
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.table import Table
+
+WIDE = 100
+"""Columns of a terminal from which on a value and its bounds stand side by side."""
+NARROW = 72
+"""Below it, columns that no pick by latency needs are left out."""
+
+PICKED = ">"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column: its head, the text of a candidate, where it is shown, and bounds of the value with their own head."""
+
+    head: str
+    value: Callable[[Summary], str]
+    shown: Literal["always", "not-narrow", "wide"] = "always"
+    side: Literal["left", "right"] = "right"
+    bounds_head: str = ""
+    bounds: Callable[[Summary], str] | None = None
+
+
+_COLUMNS = (
+    Column("size\nMB", lambda s: megabytes(s.size_bytes)),
+    Column(
+        "p50\nms",
+        lambda s: figure(s.p50_ms),
+        bounds_head="p50 ms,\n95 % sure",
+        bounds=lambda s: interval(s.p50_low_ms, s.p50_high_ms),
+    ),
+    Column("p90\nms", lambda s: figure(s.p90_ms), shown="not-narrow"),
+    Column("memory\nMB", lambda s: megabytes(s.peak_memory_bytes)),
+    Column("energy\nmJ", lambda s: figure(s.energy_mj), shown="not-narrow"),
+    Column(
+        "agrees\n%",
+        lambda s: percent(s.agreement),
+        bounds_head="at\nleast",
+        bounds=lambda s: at_least(s.agreement_lower),
+    ),
+    Column("speed-\nup", lambda s: times(s.ratio)),
+    Column("verdict", lambda s: s.verdict, shown="wide", side="left"),
+)
+
+
+class CandidateTable:
+    """A rich renderable that fits itself to the width it is given."""
+
+    def __init__(self, pick: Pick) -> None:
+        self._pick = pick
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """Yield the table for this width."""
+        yield _table(self._pick, options.max_width)
+
+
+def _table(pick: Pick, width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    wide = width >= WIDE
+    columns = _columns(width)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(Text(""), no_wrap=True)
+    table.add_column(Text("candidate"), overflow="fold")
+    for column in columns:
+        table.add_column(Text(column.head), justify=column.side, no_wrap=True)
+    for summary in pick.summaries:
+        picked = summary.candidate == pick.candidate
+        name = safe(summary.candidate) if wide else f"{safe(summary.candidate)}\n{summary.verdict}"
+        cells = [_cell(column, summary) for column in columns]
+        row = [Text(text) for text in (PICKED if picked else "", name, *cells)]
+        table.add_row(*row, style="bold green" if picked else None)
+    return table
+
+
+def _columns(width: int) -> list[Column]:
+    """What is shown at this width; where there is room, bounds are columns of their own."""
+    if width < WIDE:
+        return [c for c in _COLUMNS if c.shown == "always" or (c.shown == "not-narrow" and width >= NARROW)]
+    columns = []
+    for column in _COLUMNS:
+        columns.append(msgspec.structs.replace(column, bounds=None))
+        if column.bounds is not None:
+            columns.append(Column(column.bounds_head, column.bounds))
+    return columns
+
+
+def _cell(column: Column, summary: Summary) -> str:
+    value = column.value(summary)
+    return value if column.bounds is None else f"{value}\n{column.bounds(summary)}".rstrip()

@@ -1,0 +1,76 @@
+"""The conditions of a run, read from what the device said of itself. Nothing of it is believed to have the right form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeopt.domain.run import Run
+from edgeopt.report.cells import safe
+from edgeopt.report.documents import Conditions
+
+
+def conditions_of(run: Run) -> Conditions:
+    """Return what the figures of a run depend on."""
+    facts = run.facts
+    runtimes = sorted({c.setting.runtime for c in run.candidates})
+    cores = _at(facts, "cpu", "cores")
+    return Conditions(
+        board=_text(_at(facts, "board", "dt_model")),
+        cpu=_text(_at(facts, "cpu", "model")),
+        cores=cores if isinstance(cores, int) else None,
+        machine=_text(_at(facts, "machine")),
+        kernel=_text(_at(facts, "kernel")),
+        governor=_governor(_at(facts, "governor")),
+        python=_text(_at(facts, "python", "version")),
+        runtime=", ".join(runtimes) or "onnxruntime",
+        runtime_version=_runtime_version(run),
+        threads=tuple(sorted({c.setting.threads for c in run.candidates})),
+        rounds=run.plan.rounds,
+        block_min_s=run.plan.block_min_s,
+        seed=run.plan.seed,
+        samples=None if run.samples is None else run.samples.count,
+        synthetic_samples=run.samples is not None and run.samples.synthetic,
+        accept_disturbed=run.plan.accept_disturbed,
+    )
+
+
+def conditions_line(run: Run) -> str:
+    """Return the conditions in one sentence for people."""
+    c = conditions_of(run)
+    cores = f", {c.cores} cores" if c.cores else ""
+    threads = ", ".join("all" if count == 0 else str(count) for count in c.threads) or "none"
+    parts = (
+        f"{run.device.name}: {c.board or c.cpu or c.machine or 'a CPU that is not known'}{cores}",
+        f"governor {c.governor}" if c.governor else None,
+        f"{c.runtime} {c.runtime_version or 'of unknown version'}",
+        f"threads {threads}",
+        f"{c.rounds} rounds",
+        f"seed {c.seed}",
+        "inputs are random numbers" if c.synthetic_samples else None,
+        "disturbed blocks count" if c.accept_disturbed else None,
+    )
+    return safe("; ".join(part for part in parts if part))
+
+
+def _runtime_version(run: Run) -> str | None:
+    """What the blocks used; the version that was found before, when there is no block."""
+    used = sorted({b.runtime_version for b in run.blocks if b.runtime_version})
+    return ", ".join(used) or run.versions.get("onnxruntime (device)")
+
+
+def _at(facts: Any, *path: str) -> Any:
+    for key in path:
+        if not isinstance(facts, dict):
+            return None
+        facts = facts.get(key)
+    return facts
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _governor(value: Any) -> str | None:
+    if isinstance(value, list | tuple):
+        return ", ".join(sorted({str(item) for item in value})) or None
+    return _text(value)

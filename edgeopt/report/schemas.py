@@ -1,0 +1,49 @@
+"""JSON Schemas of everything that edgeopt writes for programs: `python -m edgeopt.report.schemas DIR`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeopt.domain.pick import Pick
+from edgeopt.domain.run import Run
+from edgeopt.profiles.config import ProjectConfig
+from edgeopt.report.documents import BenchDocument, DeployDocument, ErrorDocument, VariantsDocument
+
+_TYPES: dict[str, Any] = {
+    "bench": BenchDocument,
+    "config": ProjectConfig,
+    "deploy": DeployDocument,
+    "error": ErrorDocument,
+    "pick": Pick,
+    "run": Run,
+    "variants": VariantsDocument,
+}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Return the schema (draft 2020-12) of every document, by its name."""
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return {name: dialect | msgspec.json.schema(kind) for name, kind in _TYPES.items()}
+
+
+def schema_text(schema: dict[str, Any]) -> str:
+    """Return the text of a schema file; the same for the same schema."""
+    return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_schemas(folder: Path) -> None:
+    """Write `<name>.json` for every document into `folder`, which is made when needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, schema in schemas().items():
+        (folder / f"{name}.json").write_text(schema_text(schema), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m edgeopt.report.schemas DIR")
+    write_schemas(Path(sys.argv[1]))

@@ -1,0 +1,80 @@
+"""A user's computer: a folder for edgeopt's files, a project, and a board that is a folder of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests import models
+
+QUICK = ("--rounds", "2", "--block-seconds", "0.02", "--accept-disturbed")
+"""Enough to run every part; the figures are not looked at."""
+
+
+@dataclass
+class Computer:
+    """Runs the true command line in processes of its own."""
+
+    home: Path
+    project: Path
+    board_root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *args: str, timeout_s: float = 240, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if k != "EDGEOPT_DEBUG"}
+        return subprocess.run(
+            [sys.executable, "-m", "edgeopt.cli.main", *args],
+            cwd=self.project,
+            env=environment | {"EDGEOPT_HOME": str(self.home)} | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            input=stdin,
+            check=False,
+        )
+
+    def ok(self, *args: str) -> str:
+        done = self.run(*args)
+        assert done.returncode == 0, f"{args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    def json(self, *args: str) -> Any:
+        return json.loads(self.ok(*args, "--json"))
+
+    def fails(self, exit_code: int, word: str, *args: str) -> str:
+        """The command ends with this code and word, and says something; returns what it says."""
+        done = self.run(*args)
+        assert done.returncode == exit_code, f"{args}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert f"error[{word}]" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+
+def write_samples(folder: Path, count: int = 40, shape: tuple[int, ...] = (3, 8, 8), seed: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = np.random.default_rng(seed)
+    for number in range(count):
+        np.save(folder / f"{number:03}.npy", generator.standard_normal(shape).astype(np.float32))
+    return folder
+
+
+@pytest.fixture
+def computer(tmp_path: Path) -> Computer:
+    """A project with a small classifier and 40 samples, and a board named `board`."""
+    project = tmp_path / "project"
+    project.mkdir()
+    onnx.save(models.classifier(), project / "model.onnx")
+    write_samples(project / "samples")
+    made = Computer(home=tmp_path / "edgeopt", project=project, board_root=tmp_path / "board")
+    made.ok("device", "add", "board", "--profile", "local", "--address", "local:", "--root", str(made.board_root))
+    return made

@@ -1,0 +1,98 @@
+"""Ctrl-C and its like at every stage, and two users at once: nothing is left running, nothing is left locked."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests import models
+from tests.e2e.ssh.boards import DEPLOY, LONG, Wired, large_model, sent_bytes, wait_while_running
+from tests.sshd import descendants
+
+pytestmark = [pytest.mark.ssh, pytest.mark.e2e, pytest.mark.xdist_group("board-interrupts")]
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def test_ctrl_c_while_building(wired: Wired) -> None:
+    """The compiler's children are gone, and the board was not touched."""
+    onnx.save(models.classifier(classes=7), wired.project / "seven.onnx")
+    with wired.started("deploy", "seven.onnx", *DEPLOY[2:], "--device", "board") as process:
+        wait_while_running(process, lambda: any("edgeopt.compiler" in command_of(p) for p in descendants(process.pid)))
+        wired.stops(process, signal.SIGINT)
+    wired.is_clean()
+    wired.is_free("board")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_while_measuring(wired: Wired, number: signal.Signals) -> None:
+    """The block's process on the board is gone with the agent."""
+    with wired.started(*LONG, "--device", "board") as process:
+        wait_while_running(process, lambda: wired.pids("block-child"))
+        wired.stops(process, number)
+    wired.is_clean()
+    wired.is_free("board")
+
+
+def test_ctrl_c_while_a_connection_is_made(wired: Wired) -> None:
+    """A board that does not answer does not hold up Ctrl-C."""
+    wired.board.freeze()
+    try:
+        with wired.started("status", "--device", "board") as process:
+            wait_while_running(process, lambda: is_connected(process.pid))
+            wired.stops(process, signal.SIGINT)
+    finally:
+        wired.board.thaw()
+    wired.is_clean()
+
+
+def is_connected(pid: int) -> bool:
+    """Whether a process has a socket open."""
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if "socket:" in str(entry.readlink()):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def test_ctrl_c_in_mid_upload_keeps_what_arrived(wired: Wired) -> None:
+    """On a link that stands still; the next run sends only the rest."""
+    wired.forget()
+    onnx.save(large_model(), wired.project / "large.onnx")
+    argv = ["bench", "large.onnx", *DEPLOY[2:], "--device", "board", "--recipes", "original"]
+    wired.board.cut_after(4_000_000)
+    try:
+        with wired.started(*argv) as process:
+            wait_while_running(process, lambda: wired.incoming_bytes() > 3_000_000)
+            wired.stops(process, signal.SIGINT)
+    finally:
+        wired.board.heal()
+    arrived = wired.incoming_bytes()
+    assert arrived > 3_000_000
+    again = wired.run(*argv)
+    assert again.returncode == 0, again.stderr
+    assert sent_bytes(again.stderr)[0] < 7_000_000
+    wired.is_clean()
+
+
+def test_two_deploys_to_one_board(wired: Wired) -> None:
+    """The second is told who has it, and the first goes on unharmed."""
+    with wired.started(*LONG, "--device", "board") as first:
+        wait_while_running(first, lambda: wired.pids("block-child"))
+        said = wired.fails(4, "device-busy", *DEPLOY, "--device", "board", "--recipes", "original")
+        assert f"(process {first.pid})" in said
+        assert "deploy" in said
+        assert first.poll() is None
+        wired.stops(first, signal.SIGTERM)
+    wired.is_clean()
+    wired.is_free("board")
