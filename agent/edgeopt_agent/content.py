@@ -33,17 +33,20 @@ _AGENT_AGE_S = 24 * 3600
 """Another session may still import from an agent that was used today."""
 
 
-def have(tree: Tree, wanted: list[str], unpacked: frozenset[str]) -> dict[str, Any]:
+def have(tree: Tree, wanted: list[str], unpacked: frozenset[str], tick: Callable[[int], None]) -> dict[str, Any]:
     """Say what of `wanted` must be sent, and how much of it came already.
+
+    What is there is hashed again: storage that damaged it would have something else measured and installed than was built.
 
     Args:
         tree: the device tree.
         wanted: digests.
         unpacked: digests of wheels that live on as runtimes; they count as present.
+        tick: called with the bytes of a blob that were hashed so far; what it raises ends the work.
     """
     make_folder(tree.incoming)
     missing = [
-        digest for digest in dict.fromkeys(wanted) if digest not in unpacked and file_bytes(tree.blob(digest)) is None
+        digest for digest in dict.fromkeys(wanted) if digest not in unpacked and not _is_whole(tree, digest, tick)
     ]
     partial = {}
     for digest in missing:
@@ -51,6 +54,17 @@ def have(tree: Tree, wanted: list[str], unpacked: frozenset[str]) -> dict[str, A
         if size is not None:
             partial[digest] = size
     return {"missing": missing, "partial": partial}
+
+
+def _is_whole(tree: Tree, digest: str, tick: Callable[[int], None]) -> bool:
+    """Whether a blob is there and is what its name says; a damaged one is removed."""
+    blob = tree.blob(digest)
+    if file_bytes(blob) is None:
+        return False
+    if digests.of_file(blob, tick)[0] == digest:
+        return True
+    remove_file(blob)
+    return False
 
 
 def commit(tree: Tree, digest: str, expected_bytes: int, tick: Callable[[int], None]) -> None:

@@ -91,7 +91,8 @@ def _probe(session: Session, _args: Arguments) -> Result:
 def _have(session: Session, args: Arguments) -> Result:
     from edgeopt_agent import content, runtime_store
 
-    return content.have(session.tree, args.digests("digests"), runtime_store.wheel_digests(session.tree))
+    unpacked = runtime_store.wheel_digests(session.tree)
+    return content.have(session.tree, args.digests("digests"), unpacked, lambda _: session.check())
 
 
 def _commit(session: Session, args: Arguments) -> Result:

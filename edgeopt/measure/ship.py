@@ -50,7 +50,7 @@ def ship(session: Session, contents: Sequence[Content], observer: Observer) -> S
     observer.stage("ship", f"send to {session.device.name}", float(total))
     while True:
         try:
-            reply = session.call("have", {"digests": sorted(wanted)})
+            reply = session.call("have", {"digests": sorted(wanted)}, timeout_s=_hash_timeout_s(total))
             missing = [wanted[digest] for digest in reply["missing"]]
             partial: dict[str, int] = reply["partial"]
             _check_room(session, missing, partial)
@@ -76,9 +76,9 @@ def _send(session: Session, content: Content, offset: int, done: int, observer: 
         observer.advance("ship", float(done + now), content.label)
 
     sent = session.link.put(content.path, remote, offset=offset, progress=progress)
-    timeout_s = 60.0 + content.bytes / 2e6  # an SD card may read at 2 MB/s
+    args = {"digest": content.digest, "bytes": content.bytes}
     try:
-        session.call("commit", {"digest": content.digest, "bytes": content.bytes}, timeout_s=timeout_s)
+        session.call("commit", args, timeout_s=_hash_timeout_s(content.bytes))
     except AgentError as error:
         if error.code != "digest-mismatch":
             raise
@@ -90,6 +90,11 @@ def _send(session: Session, content: Content, offset: int, done: int, observer: 
         # The old part was bad; the agent removed it, so the whole file goes once more.
         sent += _send(session, content, 0, done, observer)
     return sent
+
+
+def _hash_timeout_s(count: int) -> float:
+    """Return how long a device may take to read and hash so many bytes: an SD card may read at 2 MB/s."""
+    return 60.0 + count / 2e6
 
 
 def _reopen(session: Session, error: LinkError, attempt: int, observer: Observer) -> None:

@@ -24,6 +24,15 @@ def test_what_is_missing_is_named_with_what_came_already(client: Client, root: P
     assert client.call("have", digests=[here, partly, absent]) == {"missing": [partly, absent], "partial": {partly: 3}}
 
 
+def test_what_the_storage_damaged_is_missing_again(client: Client, root: Path) -> None:
+    """Of the right size, so that only its hash tells."""
+    digest = client.put(b"content")
+    (root / "blobs" / digest).write_bytes(b"c0ntent")
+    assert client.call("have", digests=[digest]) == {"missing": [digest], "partial": {}}
+    assert client.put(b"content") == digest
+    assert client.call("have", digests=[digest])["missing"] == []
+
+
 def test_a_commit_moves_verified_content_to_the_blobs(client: Client, root: Path) -> None:
     digest = client.put(b"content")
     assert (root / "blobs" / digest).read_bytes() == b"content"

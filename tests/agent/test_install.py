@@ -84,10 +84,11 @@ class TestInstall:
         assert (folder / "probe" / "inputs.npz").read_bytes() == b"in"
 
     def test_a_blob_that_the_storage_lost_is_removed_so_that_it_is_sent_again(self, locked: Client, root: Path) -> None:
-        digest = locked.put(b"graph")
+        digest, *_ = [locked.put(data) for data in FILES.values()]
         (root / "blobs" / digest).write_bytes(b"grapH")
+        manifest, name = manifest_of(FILES)
         with pytest.raises(Refused, match="digest-mismatch"):
-            install_files(locked, FILES)
+            locked.call("install", app="app", manifest=manifest, digest=name)
         assert locked.call("have", digests=[digest])["missing"] == [digest]
         install_files(locked, FILES)
 
