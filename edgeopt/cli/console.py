@@ -87,7 +87,7 @@ def show(renderable: Any) -> None:
 
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
-        console = Console(markup=False, highlight=False, width=max(console.width, 110))
+        console = Console(markup=False, highlight=False, width=max(console.width, 120))
     console.print(renderable)
 
 

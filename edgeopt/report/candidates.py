@@ -1,4 +1,4 @@
-"""The table of candidates: all columns where there is room, the bounds below their values and fewer columns where there is not."""
+"""The table of candidates: all columns where there is room for them, the bounds below their values and fewer columns where there is not."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
-WIDE = 100
-"""Columns of a terminal from which on a value and its bounds stand side by side."""
-NARROW = 72
-"""Below it, columns that no pick by latency needs are left out."""
-
 PICKED = ">"
+
+Layout = Literal["wide", "not-narrow", "narrow"]
+LAYOUTS: tuple[Layout, ...] = ("wide", "not-narrow", "narrow")
+"""From a value and its bounds side by side, over bounds below their values, to no column that a pick by latency can do without."""
+
+
+_MAX_WIDTH = 10_000
+"""Columns, so that a table says how wide it wants to be."""
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -33,6 +36,7 @@ class Column(msgspec.Struct, frozen=True):
     bounds: Callable[[Summary], str] | None = None
 
 
+_ENERGY = Column("energy\nmJ", lambda s: figure(s.energy_mj), shown="not-narrow")
 _COLUMNS = (
     Column("size\nMB", lambda s: megabytes(s.size_bytes)),
     Column(
@@ -43,7 +47,7 @@ _COLUMNS = (
     ),
     Column("p90\nms", lambda s: figure(s.p90_ms), shown="not-narrow"),
     Column("memory\nMB", lambda s: megabytes(s.peak_memory_bytes)),
-    Column("energy\nmJ", lambda s: figure(s.energy_mj), shown="not-narrow"),
+    _ENERGY,
     Column(
         "agrees\n%",
         lambda s: percent(s.agreement),
@@ -62,17 +66,23 @@ class CandidateTable:
         self._pick = pick
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
-        """Yield the table for this width."""
-        yield _table(self._pick, options.max_width)
+        """Yield the fullest table of which no line has to be broken in this width; the narrow one when all must be."""
+        from rich.measure import Measurement
+
+        for layout in LAYOUTS:
+            table = _table(self._pick, layout)
+            if Measurement.get(console, options.update(max_width=_MAX_WIDTH), table).maximum <= options.max_width:
+                break
+        yield table
 
 
-def _table(pick: Pick, width: int) -> Table:
+def _table(pick: Pick, layout: Layout) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    wide = width >= WIDE
-    columns = _columns(width)
+    wide = layout == "wide"
+    columns = _columns(layout, has_energy=any(s.energy_mj is not None for s in pick.summaries))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(Text(""), no_wrap=True)
     table.add_column(Text("candidate"), overflow="fold")
@@ -87,10 +97,10 @@ def _table(pick: Pick, width: int) -> Table:
     return table
 
 
-def _columns(width: int) -> list[Column]:
-    """What is shown at this width; where there is room, bounds are columns of their own."""
-    if width < WIDE:
-        return [c for c in _COLUMNS if c.shown == "always" or (c.shown == "not-narrow" and width >= NARROW)]
+def _columns(layout: Layout, *, has_energy: bool) -> list[Column]:
+    """What is shown; in the wide layout, bounds are columns of their own, and so is energy that nobody measured."""
+    if layout != "wide":
+        return [c for c in _COLUMNS if c.shown in ("always", layout) and (has_energy or c is not _ENERGY)]
     columns = []
     for column in _COLUMNS:
         columns.append(msgspec.structs.replace(column, bounds=None))

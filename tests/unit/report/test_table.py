@@ -102,6 +102,21 @@ def test_narrow_table_gives_up_columns_but_not_bounds(width: int, there: str, go
     assert "trusted" in shown
 
 
+@pytest.mark.parametrize("width", [70, 80, 100, 120])
+def test_a_name_of_usual_length_is_never_broken(width: int) -> None:
+    """The table has fewer columns rather than names in pieces."""
+    name = "int8-static@all"
+    pick = make_pick(make_summary(candidate=name, p50_ms=0.395, p50_low_ms=0.3757, p50_high_ms=0.4276))
+    lines = printed(candidate_table(make_run(), pick), width).splitlines()
+    assert any(name in line and "0.3950" in line for line in lines)
+
+
+def test_eighty_columns_have_room_for_the_p90() -> None:
+    """Where nobody measured energy, its column makes room first."""
+    pick = make_pick(make_summary(candidate="int8-dynamic@all", p50_low_ms=0.3757, p50_high_ms=0.4276))
+    assert "p90" in printed(candidate_table(make_run(), pick), 80)
+
+
 def test_energy_is_said_once_to_be_unmeasured() -> None:
     assert printed(candidate_table(make_run(), make_pick())).count(f"energy: not measured ({NO_SENSOR})") == 1
 
