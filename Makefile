@@ -39,7 +39,7 @@ spell: $(VENV)/.all
 	$(BIN)/codespell edgeopt agent tests docs examples benchmarks device_profiles README.md CHANGELOG.md CONTRIBUTING.md
 
 schemas: $(VENV)/.all
-	@tmp=$$(mktemp -d) && $(BIN)/python -m edgeopt.report.schemas $$tmp && diff -r $$tmp docs/schemas && rm -r $$tmp
+	@tmp=$$(mktemp -d) && $(BIN)/python -m edgeopt.cli.schemas $$tmp && diff -r $$tmp docs/schemas && rm -r $$tmp
 
 wheel: $(VENV)/.all  ## build the wheel and use it in a fresh environment
 	rm -rf dist/*.whl dist/.wheel-venv

@@ -52,6 +52,8 @@ class EdgeoptError(Exception):
     code = "error"
     exit_code = 4
     transient = False
+    told = False
+    """The one object that `--json` prints says it already."""
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
         super().__init__(message)

@@ -35,4 +35,4 @@ def command(*, as_json: bool, **values: Any) -> None:
     else:
         show(candidate_table(outcome.run, outcome.pick))
         click.echo(f"\nThis run: {outcome.run.id}")
-    verdict(outcome.pick, outcome.run.id)
+    verdict(outcome.pick, outcome.run.id, told=as_json)

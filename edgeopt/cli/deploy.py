@@ -8,7 +8,7 @@ import click
 
 from edgeopt.cli.console import print_json, show, watching
 from edgeopt.cli.options import device_option, goal_options, json_option, measure_options, model_options, request_from
-from edgeopt.errors import GoalNotMet, Inconclusive
+from edgeopt.errors import EdgeoptError, GoalNotMet, Inconclusive
 
 
 @click.command("deploy")
@@ -43,7 +43,7 @@ def command(*, as_json: bool, dry_run: bool, **values: Any) -> None:
         print_json(deploy_document(outcome.run, outcome.pick, outcome.release))
     else:
         show(candidate_table(outcome.run, outcome.pick))
-    verdict(outcome.pick, outcome.run.id)
+    verdict(outcome.pick, outcome.run.id, told=as_json)
     if not as_json and outcome.release is not None:
         device = outcome.run.device.name
         click.echo(
@@ -54,12 +54,16 @@ def command(*, as_json: bool, dry_run: bool, **values: Any) -> None:
         )
 
 
-def verdict(pick: Any, run_id: str) -> None:
-    """Turn a pick that is none into its exit code."""
-    again = f"Other limits, no device: edgeopt pick {run_id} --min-agreement 0.95"
+def verdict(pick: Any, run_id: str, *, told: bool) -> None:
+    """Turn a pick that is none into its exit code. `told`: a JSON object on stdout says it already."""
+    if pick.status == "picked":
+        return
+    error: EdgeoptError
     if pick.status == "goal-not-met":
-        raise GoalNotMet(f"no candidate meets the goal: {pick.reason}", hint=again)
-    if pick.status == "inconclusive":
-        raise Inconclusive(
-            f"the measurement does not say: {pick.reason}", hint="Quieten the board and measure longer: --rounds 16."
-        )
+        again = f"Other limits, no device: edgeopt pick {run_id} --min-agreement 0.95"
+        error = GoalNotMet(f"no candidate meets the goal: {pick.reason}", hint=again)
+    else:
+        longer = "Quieten the board and measure longer: --rounds 16. Or rank it as it is: --accept-disturbed."
+        error = Inconclusive(f"the measurement does not say: {pick.reason}", hint=longer)
+    error.told = told
+    raise error

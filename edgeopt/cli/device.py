@@ -36,8 +36,6 @@ def add(
     as_json: bool,
 ) -> None:
     """Add the board NAME to the inventory."""
-    import msgspec
-
     from edgeopt.cli.options import _threads
     from edgeopt.domain.device import Device
     from edgeopt.profiles.decode import decode
@@ -60,7 +58,9 @@ def add(
     device = decode(fields | {"threads": _threads(threads) if threads else None}, Device, source="device")
     add_device(device, places, replace=replace)
     if as_json:
-        print_json({"schema": 1, "device": msgspec.to_builtins(device)})
+        from edgeopt.cli.documents import DeviceDocument
+
+        print_json(DeviceDocument(device=device))
         return
     click.echo(f"Added {name} ({address}, {profile}).")
     if address.startswith("ssh:"):
@@ -73,15 +73,15 @@ def add(
 @json_option
 def list_devices(*, as_json: bool) -> None:
     """List the boards of the inventory."""
-    import msgspec
-
     from edgeopt.profiles.inventory import load_inventory
     from edgeopt.profiles.places import find_places
     from edgeopt.report.table import devices_table
 
     devices = load_inventory(find_places())
     if as_json:
-        print_json({"schema": 1, "devices": msgspec.to_builtins(devices)})
+        from edgeopt.cli.documents import DevicesDocument
+
+        print_json(DevicesDocument(devices=devices))
         return
     show(devices_table(devices))
 
@@ -98,7 +98,9 @@ def show_device(*, name: str, as_json: bool) -> None:
 
     device = get_device(name, find_places())
     if as_json:
-        print_json({"schema": 1, "device": msgspec.to_builtins(device)})
+        from edgeopt.cli.documents import DeviceDocument
+
+        print_json(DeviceDocument(device=device))
         return
     for key, value in msgspec.to_builtins(device).items():
         click.echo(f"{key}: {value}")
@@ -121,7 +123,9 @@ def trust(*, name: str, yes: bool, as_json: bool) -> None:
 
     fingerprint = pin(name, find_places(), confirm)
     if as_json:
-        print_json({"schema": 1, "device": name, "fingerprint": fingerprint})
+        from edgeopt.cli.documents import TrustDocument
+
+        print_json(TrustDocument(device=name, fingerprint=fingerprint))
         return
     click.echo(f"Trusted. Next: edgeopt device setup {name}")
 
@@ -131,15 +135,15 @@ def trust(*, name: str, yes: bool, as_json: bool) -> None:
 @json_option
 def setup(*, name: str, as_json: bool) -> None:
     """Bring the inference runtime to the board NAME: fetched here for its Python, libc and CPU, unpacked there."""
-    import msgspec
-
     from edgeopt.flows.devices import setup as bring
     from edgeopt.profiles.places import find_places
 
     with watching(quiet=as_json) as observer:
         done = bring(name, find_places(), observer)
     if as_json:
-        print_json({"schema": 1, "device": name, "setup": msgspec.to_builtins(done)})
+        from edgeopt.cli.documents import SetupDocument
+
+        print_json(SetupDocument(device=name, setup=done))
         return
     sent = done.shipped.sent_bytes / 1e6 if done.shipped else 0.0
     click.echo(f"{name} has {done.runtime} {done.version} ({sent:.1f} MB sent). Next: edgeopt deploy --device {name}")
@@ -150,11 +154,15 @@ def setup(*, name: str, as_json: bool) -> None:
 @json_option
 def remove(*, name: str, as_json: bool) -> None:
     """Remove the board NAME from the inventory. Nothing is changed on the board."""
-    from edgeopt.profiles.inventory import remove_device
+    from edgeopt.profiles.inventory import get_device, remove_device
     from edgeopt.profiles.places import find_places
 
-    remove_device(name, find_places())
+    places = find_places()
+    root = get_device(name, places).root
+    remove_device(name, places)
     if as_json:
-        print_json({"schema": 1, "removed": name})
+        from edgeopt.cli.documents import RemovedDocument
+
+        print_json(RemovedDocument(removed=name))
         return
-    click.echo(f"Removed {name}. On the board, ~/.edgeopt holds what was installed.")
+    click.echo(f"Removed {name}. On the board, {root} still holds what was installed.")

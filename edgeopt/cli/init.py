@@ -35,7 +35,9 @@ def command(*, yes: bool, force: bool, as_json: bool) -> None:
     write_atomic(path, render_config(answers).encode())
     following = _next(answers)
     if as_json:
-        print_json({"schema": 1, "file": str(path), "next": following})
+        from edgeopt.cli.documents import InitDocument
+
+        print_json(InitDocument(file=str(path), next=tuple(following)))
         return
     click.echo(f"Wrote {path}.")
     for line in following:

@@ -16,26 +16,26 @@ from edgeopt.cli.options import json_option
 @json_option
 def command(*, model: Path, as_json: bool) -> None:
     """Show what MODEL is: its inputs and outputs, its size, its operators, and what edgeopt takes it for."""
-    import msgspec
-
     from edgeopt.compiler.model_info import inspect_model
+    from edgeopt.report.cells import safe
 
     info = inspect_model(model)
     if as_json:
-        print_json({"schema": 1, "model": msgspec.to_builtins(info)})
+        from edgeopt.cli.documents import InspectDocument
+
+        print_json(InspectDocument(model=info))
         return
     click.echo(f"{info.name}: {info.bytes / 1e6:.2f} MB, {info.parameter_count:,} parameters, {info.node_count} nodes")
     click.echo(f"opset {info.opset}, IR {info.ir_version}, sha256 {info.digest[:16]}")
     for title, tensors in (("input", info.inputs), ("output", info.outputs)):
         for tensor in tensors:
-            click.echo(f"  {title:<7} {tensor.name}: {tensor.dtype}{_shape(tensor.shape)}")
+            click.echo(safe(f"  {title:<7} {tensor.name}: {tensor.dtype}{_shape(tensor.shape)}"))
     top = sorted(info.op_counts.items(), key=lambda item: (-item[1], item[0]))
-    click.echo(
-        "  operators: " + ", ".join(f"{count} {name}" for name, count in top[:12]) + (" ..." if len(top) > 12 else "")
-    )
-    click.echo(f"  taken for: {info.task} ({info.task_reason})")
+    most = ", ".join(f"{count} {name}" for name, count in top[:12]) + (" ..." if len(top) > 12 else "")
+    click.echo(safe(f"  operators: {most}"))
+    click.echo(safe(f"  taken for: {info.task} ({info.task_reason})"))
     for warning in info.warnings:
-        click.echo(f"  note: {warning}")
+        click.echo(safe(f"  note: {warning}"))
 
 
 def _shape(shape: Any) -> str:

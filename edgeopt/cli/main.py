@@ -11,7 +11,7 @@ from types import FrameType
 import click
 
 from edgeopt._version import __version__
-from edgeopt.errors import EdgeoptError, Interrupted
+from edgeopt.errors import EdgeoptError, Interrupted, UserError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name -> (module, one line); the line stands here so that --help imports nothing
@@ -50,20 +50,26 @@ class Commands(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+HELP = """Compress a network for a small board without labels, measure it there, install the best, roll back.
+
+\b
+First time:     edgeopt init
+This computer:  edgeopt deploy --device local
+A board:        edgeopt device add pi4 --profile pi4 --address ssh://pi@raspberrypi.local
+                edgeopt device trust pi4 && edgeopt device setup pi4
+                edgeopt deploy --device pi4
+
+Exit codes: 0 done, 1 goal not met, 2 wrong use or input, 3 inconclusive, 4 board or infrastructure, 130 stopped.
+"""
+# \b is click's sign for lines that are not to be joined.
+
+
+@click.group(
+    cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="edgeopt")
 def edgeopt() -> None:
-    r"""Compress a network for a small board without labels, measure it there, install the best, roll back.
-
-    \b
-    First time:   edgeopt init
-    This computer:  edgeopt deploy --device local
-    A board:      edgeopt device add pi4 --profile pi4 --address ssh://pi@raspberrypi.local
-                  edgeopt device trust pi4 && edgeopt device setup pi4
-                  edgeopt deploy --device pi4
-
-    Exit codes: 0 done, 1 goal not met, 2 wrong use or input, 3 inconclusive, 4 board or infrastructure, 130 stopped.
-    """
+    """Stand for the group; its words are `HELP`."""
 
 
 def main() -> None:
@@ -78,10 +84,7 @@ def main() -> None:
         _report(error, as_json=as_json)
         _leave(error.exit_code)
     except click.ClickException as error:
-        if as_json:
-            _report(EdgeoptError(error.format_message(), code="usage"), as_json=True, exit_code=2)
-        else:
-            error.show()
+        _report_usage(error, as_json=as_json)
         _leave(2)
     except (KeyboardInterrupt, click.Abort):
         _report(
@@ -110,20 +113,26 @@ def _leave(code: int) -> None:
     sys.exit(code)
 
 
-def _report(error: EdgeoptError, *, as_json: bool, exit_code: int | None = None) -> None:
-    code = error.exit_code if exit_code is None else exit_code
-    if as_json:
+def _report(error: EdgeoptError, *, as_json: bool) -> None:
+    if as_json and not error.told:
         import msgspec
 
-        document = {
-            "schema": 1,
-            "error": {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": code},
-        }
+        entry = {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        document = {"schema": 1, "error": entry}
         click.echo(msgspec.json.encode(document).decode())
     click.secho(f"error[{error.code}]: ", fg="red", bold=True, nl=False, err=True)
     click.echo(_plain(error.message), err=True)
     if error.hint:
         click.echo(f"  {_plain(error.hint)}", err=True)
+
+
+def _report_usage(error: click.ClickException, *, as_json: bool) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2 and newer
+        error.show()
+        return
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "edgeopt"
+    _report(UserError(error.format_message(), hint=f"See: {command} --help"), as_json=as_json)
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> None:

@@ -27,4 +27,4 @@ def command(*, run: str, as_json: bool, **values: Any) -> None:
         print_json(bench_document(record, pick))
     else:
         show(candidate_table(record, pick))
-    verdict(pick, record.id)
+    verdict(pick, record.id, told=as_json)

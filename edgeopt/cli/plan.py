@@ -17,9 +17,9 @@ def show_plan(request: Any, places: Any, *, as_json: bool) -> None:
     with watching(quiet=as_json) as observer:
         plan = dry_run(request, places, observer)
     if as_json:
-        import msgspec
+        from edgeopt.cli.documents import PlanDocument
 
-        print_json({"schema": 1, "plan": msgspec.to_builtins(plan)})
+        print_json(PlanDocument(plan=plan))
         return
     show(plan_table([(v.name, v.title, v.encoding, v.reason) for v in plan.variants]))
     click.echo(

@@ -21,7 +21,9 @@ def command(*, name: str | None, as_json: bool) -> None:
     folder = find_places().profiles
     profiles = (load_profile(name, folder),) if name else list_profiles(folder)
     if as_json:
-        print_json({"schema": 1, "profiles": msgspec.to_builtins(profiles)})
+        from edgeopt.cli.documents import ProfilesDocument
+
+        print_json(ProfilesDocument(profiles=profiles))
         return
     for profile in profiles:
         click.echo(f"{profile.name:<18} {profile.title}")

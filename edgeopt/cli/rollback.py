@@ -14,13 +14,13 @@ from edgeopt.cli.options import device_option, json_option
 @json_option
 def command(*, device: str, app: str | None, as_json: bool) -> None:
     """Switch an app on a board back to the release before the current one, after its health check."""
-    import msgspec
-
     from edgeopt.flows.devices import rollback
     from edgeopt.profiles.places import find_places
 
     release = rollback(device, app, find_places())
     if as_json:
-        print_json({"schema": 1, "device": device, "release": msgspec.to_builtins(release)})
+        from edgeopt.cli.documents import RollbackDocument
+
+        print_json(RollbackDocument(device=device, release=release))
         return
     click.echo(f"{release.app} on {device} is back at release {release.digest[:12]}.")

@@ -27,9 +27,9 @@ def list_runs(*, limit: int, app: str | None, device: str | None, as_json: bool)
     places = find_places()
     rows = ResultsStore(places.database_url, places.runs).list_runs(limit=limit, app=app, device=device)
     if as_json:
-        import msgspec
+        from edgeopt.cli.documents import RunsDocument
 
-        print_json({"schema": 1, "runs": msgspec.to_builtins(rows)})
+        print_json(RunsDocument(runs=rows))
     elif rows:
         show(runs_table(rows))
     else:
@@ -49,9 +49,7 @@ def show_run(*, run: str, raw: bool, as_json: bool) -> None:
 
     record, pick = repick(run, {}, find_places())
     if raw:
-        import msgspec
-
-        print_json(msgspec.to_builtins(record))
+        print_json(record)
     elif as_json:
         print_json(bench_document(record, pick))
     else:

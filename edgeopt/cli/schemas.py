@@ -1,4 +1,4 @@
-"""JSON Schemas of everything that edgeopt writes for programs: `python -m edgeopt.report.schemas DIR`."""
+"""JSON Schemas of everything that edgeopt writes for programs: `python -m edgeopt.cli.schemas DIR`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from edgeopt.cli import documents
 from edgeopt.domain.pick import Pick
 from edgeopt.domain.run import Run
 from edgeopt.profiles.config import ProjectConfig
@@ -18,9 +19,22 @@ _TYPES: dict[str, Any] = {
     "bench": BenchDocument,
     "config": ProjectConfig,
     "deploy": DeployDocument,
+    "device": documents.DeviceDocument,
+    "devices": documents.DevicesDocument,
+    "doctor": documents.DoctorDocument,
     "error": ErrorDocument,
+    "init": documents.InitDocument,
+    "inspect": documents.InspectDocument,
     "pick": Pick,
+    "plan": documents.PlanDocument,
+    "profiles": documents.ProfilesDocument,
+    "removed": documents.RemovedDocument,
+    "rollback": documents.RollbackDocument,
     "run": Run,
+    "runs": documents.RunsDocument,
+    "setup": documents.SetupDocument,
+    "status": documents.StatusDocument,
+    "trust": documents.TrustDocument,
     "variants": VariantsDocument,
 }
 
@@ -45,5 +59,5 @@ def write_schemas(folder: Path) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m edgeopt.report.schemas DIR")
+        sys.exit("usage: python -m edgeopt.cli.schemas DIR")
     write_schemas(Path(sys.argv[1]))

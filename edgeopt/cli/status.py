@@ -15,26 +15,13 @@ def command(*, device: str, as_json: bool) -> None:
     """Show what is installed on a board: apps, releases, runtimes, space."""
     from edgeopt.flows.devices import status
     from edgeopt.profiles.places import find_places
+    from edgeopt.report.installed import installed_lines
 
     found = status(device, find_places())
     if as_json:
-        print_json({"schema": 1, "device": device, "status": found})
+        from edgeopt.cli.documents import StatusDocument
+
+        print_json(StatusDocument(device=device, status=found))
         return
-    if not found["apps"]:
-        click.echo(f"{device}: nothing is installed. Install something: edgeopt deploy --device {device}")
-    for app in found["apps"]:
-        click.echo(f"{app['app']}: {'files verified' if app.get('healthy_files') else 'FILES DAMAGED'}")
-        for release in app["releases"]:
-            mark = {app.get("current"): "current", app.get("previous"): "previous"}.get(release["digest"], "")
-            click.echo(
-                f"  {release['digest'][:12]}  {release.get('variant') or '?':<14} {release['bytes'] / 1e6:8.2f} MB  {release.get('activated_at') or '-':<26} {mark}"
-            )
-    for runtime in found["runtimes"]:
-        click.echo(f"runtime {runtime['name']} {runtime['version']}: {runtime['bytes'] / 1e6:.1f} MB")
-    free = found.get("disk_free_bytes")
-    click.echo(
-        f"content kept: {found['blobs_bytes'] / 1e6:.1f} MB"
-        + (f", free on the disk: {free / 1e9:.1f} GB" if free is not None else "")
-    )
-    if found.get("lock"):
-        click.echo(f"in use: {found['lock']}")
+    for line in installed_lines(device, found):
+        click.echo(line)

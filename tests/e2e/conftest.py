@@ -13,8 +13,21 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from jsonschema import validate
 
 from tests import models
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
+PRINTS = {
+    ("device", "list"): "devices",
+    ("device", "remove"): "removed",
+    ("device", "setup"): "setup",
+    ("device", "trust"): "trust",
+    ("runs", "list"): "runs",
+    ("compile",): "variants",
+    ("pick",): "bench",
+}
+"""Which schema describes the object of a command, where the first word of the command is not its name."""
 
 QUICK = ("--rounds", "2", "--block-seconds", "0.02", "--accept-disturbed")
 """Enough to run every part; the figures are not looked at."""
@@ -49,7 +62,10 @@ class Computer:
         return done.stdout
 
     def json(self, *args: str) -> Any:
-        return json.loads(self.ok(*args, "--json"))
+        """The one object that a command prints with `--json`, which keeps to its schema."""
+        document = json.loads(self.ok(*args, "--json"))
+        validate(document, schema_of(args))
+        return document
 
     def fails(self, exit_code: int, word: str, *args: str) -> str:
         """The command ends with this code and word, and says something; returns what it says."""
@@ -58,6 +74,15 @@ class Computer:
         assert f"error[{word}]" in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
         return done.stderr
+
+
+def schema_of(args: tuple[str, ...]) -> Any:
+    """The committed schema of what a command prints."""
+    name = PRINTS.get(args[:2]) or PRINTS.get(args[:1]) or args[0]
+    if args[:2] == ("runs", "show"):
+        name = "run" if "--raw" in args else "bench"
+    name = "plan" if "--dry-run" in args else name
+    return json.loads((SCHEMAS / f"{name}.json").read_text())
 
 
 def write_samples(folder: Path, count: int = 40, shape: tuple[int, ...] = (3, 8, 8), seed: int = 0) -> Path:

@@ -19,11 +19,12 @@ from pathlib import Path
 
 import onnx
 import pytest
+from jsonschema import validate
 from onnx import ModelProto, helper
 
 from tests import models
 from tests.board import Board, make_board
-from tests.e2e.conftest import QUICK, Computer, write_samples
+from tests.e2e.conftest import QUICK, Computer, schema_of, write_samples
 from tests.sshd import descendants
 
 DEPLOY = ("deploy", "model.onnx", "--samples", "samples", "--min-agreement", "0.5", *QUICK)
@@ -56,8 +57,10 @@ class Wired(Computer):
         if "error[fetch-failed]" in done.stderr:
             pytest.skip(f"no package index: {done.stderr.strip()}")
         assert done.returncode == 0, done.stderr
-        document: dict[str, object] = json.loads(done.stdout)["setup"]
-        return document
+        document = json.loads(done.stdout)
+        validate(document, schema_of(("device", "setup")))
+        setup: dict[str, object] = document["setup"]
+        return setup
 
     def deploy(self, device: str, *options: str) -> subprocess.CompletedProcess[str]:
         """A quick deploy; returns it whatever came of it."""

@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from edgeopt.cli.schemas import schema_text, schemas, write_schemas
 from edgeopt.domain.bundle import Release
 from edgeopt.domain.pick import Pick
 from edgeopt.domain.run import Run
 from edgeopt.report.documents import ErrorDocument, ErrorEntry
 from edgeopt.report.json_report import bench_document, deploy_document, variants_document
-from edgeopt.report.schemas import schema_text, schemas, write_schemas
 from tests.builders import digest, make_built, make_model, make_pick, make_run, make_skipped
 from tests.unit.report.strategies import stories
 
@@ -55,7 +55,7 @@ def test_error_document_keeps_to_its_schema() -> None:
 
 @pytest.mark.parametrize("name", sorted(schemas()))
 def test_committed_schema_is_the_generated_one(name: str) -> None:
-    """Regenerate with `python -m edgeopt.report.schemas docs/schemas`."""
+    """Regenerate with `python -m edgeopt.cli.schemas docs/schemas`."""
     assert (COMMITTED / f"{name}.json").read_text(encoding="utf-8") == schema_text(schemas()[name])
 
 
@@ -74,7 +74,7 @@ def test_schemas_are_written_into_a_new_folder(tmp_path: Path) -> None:
 
 
 def test_schemas_module_writes_the_folder_that_it_is_given(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "edgeopt.report.schemas"]
+    command = [sys.executable, "-m", "edgeopt.cli.schemas"]
     subprocess.run([*command, str(tmp_path)], check=True, cwd=REPOSITORY)
     assert {path.stem for path in tmp_path.iterdir()} == set(schemas())
     wrong = subprocess.run(command, check=False, cwd=REPOSITORY, capture_output=True, text=True)
