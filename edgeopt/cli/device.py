@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from edgeopt.cli.console import print_json, show, watching
@@ -119,7 +121,13 @@ def trust(*, name: str, yes: bool, as_json: bool) -> None:
         if yes:
             click.echo(question.rsplit("\n", 1)[0], err=True)
             return True
-        return click.confirm(question, err=True)
+        try:
+            return click.confirm(question, err=True)
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            click.echo(err=True)  # nobody is there to answer
+            return False
 
     fingerprint = pin(name, find_places(), confirm)
     if as_json:

@@ -57,15 +57,21 @@ def trust(name: str, places: Places, confirm: Callable[[str], bool]) -> str:
         raise UserError(msg)
     key = scan_host_key(address, known_hosts=places.known_hosts, name=name)
     if not confirm(
-        f"{name} ({device.address}) shows a {key.type} key with the fingerprint\n  {key.fingerprint}\nIs that the board's own?"
+        f"{name} ({device.address}) shows this {key.type} host key:\n  {key.fingerprint}\nIs that the board's own?"
     ):
         msg = f"{name} was not trusted"
         raise HostKeyUnknown(
             msg,
-            hint=f"On the board, `ssh-keygen -lf /etc/ssh/ssh_host_{key.type.removeprefix('ssh-')}_key.pub` shows the true fingerprint.",
+            hint=f"On the board, `ssh-keygen -lf /etc/ssh/ssh_host_{_kind(key.type)}_key.pub` shows the true fingerprint. "
+            "When it is the same, answer y, or give --yes where nobody can answer.",
         )
     pin(places.known_hosts, address, key)
     return str(key.fingerprint)
+
+
+def _kind(key_type: str) -> str:
+    """`ed25519` of ssh-ed25519, `ecdsa` of ecdsa-sha2-nistp256: what OpenSSH's server calls the file."""
+    return key_type.removeprefix("ssh-").partition("-")[0]
 
 
 def setup(name: str, places: Places, observer: Observer, runtime: str = "onnxruntime") -> SetUp:

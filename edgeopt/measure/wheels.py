@@ -192,8 +192,10 @@ def _download(requirement: str, target: DevicePython, folder: Path) -> None:
 
 
 def _ways_out(package: str, target: DevicePython) -> str:
-    """What to do about a wheel that does not exist: another system where none is published for the CPU, else another Python."""
-    if target.machine in ("x86_64", "aarch64"):
+    """What to do about a wheel that does not exist: another system where none is published for the CPU or libc, else another Python."""
+    if target.libc == "musl":
+        first = f"{package} is published for systems with glibc only (Debian, Ubuntu, Raspberry Pi OS), and this one has musl."
+    elif target.machine in ("x86_64", "aarch64"):
         minor = target.version.rsplit(".", 1)[0]
         first = (
             f"Install a Python there for which {package} has wheels (3.10 to 3.13; this is {minor}), "

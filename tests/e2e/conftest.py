@@ -51,7 +51,7 @@ class Computer:
             capture_output=True,
             text=True,
             timeout=timeout_s,
-            input=stdin,
+            input=stdin or "",  # nobody is there to answer
             check=False,
         )
 

@@ -44,6 +44,9 @@ def test_a_bare_board_becomes_one_that_runs_a_chosen_model(tmp_path: Path, wheel
     wired = make_wired(tmp_path, wheels, python=python)
     try:
         assert "edgeopt device trust board" in wired.fails(4, "not-ready", "doctor", "--device", "board")
+        unanswered = wired.fails(4, "host-key-unknown", "device", "trust", "board")
+        assert "SHA256:" in unanswered
+        assert "ssh_host_ed25519_key.pub" in unanswered
         wired.ok("device", "trust", "board", "--yes")
         assert "edgeopt device setup board" in wired.fails(4, "not-ready", "doctor", "--device", "board")
 

@@ -105,6 +105,23 @@ def test_a_missing_wheel_names_the_package_the_python_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "way_out"),
+    [
+        ({"version": "3.15.0"}, "has wheels (3.10 to 3.13; this is 3.15)"),
+        ({"machine": "riscv64"}, "64-bit ARM only"),
+        ({"libc": "musl", "libc_version": "1.2.4"}, "this one has musl"),
+    ],
+    ids=["python", "cpu", "libc"],
+)
+def test_the_way_out_is_for_what_the_wheel_is_missing_for(changes: dict[str, object], way_out: str) -> None:
+    """Another Python helps no CPU, and no other libc."""
+    with pytest.raises(WheelMissing) as caught:
+        explain("onnxruntime>=1.19", target(**changes), "ERROR: No matching distribution found for onnxruntime>=1.19")
+
+    assert way_out in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
     ("stderr", "error", "code"),
     [
         ("/usr/bin/python3: No module named pip", StoreError, "store-error"),
