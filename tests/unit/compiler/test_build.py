@@ -315,8 +315,9 @@ def test_a_build_that_hangs_is_given_up(tmp_path):
 def test_a_build_that_wants_too_much_memory_is_given_up(tmp_path):
     path = models.save(models.classifier(), tmp_path / "net.onnx")
     build(path, tmp_path / "cache", recipes=())
-    made = build(path, tmp_path / "cache", recipes=("clean",), limits=Limits(memory_bytes=24 << 20))
-    assert isinstance(made["clean"], Skipped)
+    # Enough for numpy to load: with less, some versions of its linear algebra wait for memory until the time is up.
+    made = build(path, tmp_path / "cache", recipes=("clean",), limits=Limits(memory_bytes=96 << 20))
+    assert "needs more than the 0.1 GiB of memory" in reason(made["clean"])
 
 
 def test_a_model_that_changed_since_it_was_inspected_is_an_error(tmp_path):
