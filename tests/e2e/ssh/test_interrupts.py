@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import onnx
@@ -13,6 +16,9 @@ from tests.e2e.ssh.boards import DEPLOY, LONG, Wired, large_model, sent_bytes, w
 from tests.sshd import descendants
 
 pytestmark = [pytest.mark.ssh, pytest.mark.e2e, pytest.mark.xdist_group("board-interrupts")]
+
+
+MOMENTS = 10
 
 
 def command_of(pid: int) -> str:
@@ -96,3 +102,36 @@ def test_two_deploys_to_one_board(wired: Wired) -> None:
         wired.stops(first, signal.SIGTERM)
     wired.is_clean()
     wired.is_free("board")
+
+
+@pytest.mark.timeout(600)
+def test_ctrl_c_at_any_moment_leaves_a_whole_release_or_none(wired: Wired) -> None:
+    """At moments spread over a whole deploy, from the first import to the switch; a different model each time, so that each builds, sends and installs."""
+    argv = (*DEPLOY[2:], "--device", "board", "--app", "moments", "--recipes", "original,clean")
+    began = time.monotonic()
+    wired.ok("deploy", new_model(wired, 20), *argv)
+    whole_s = time.monotonic() - began
+
+    outcomes = []
+    for number in range(MOMENTS):
+        with wired.started("deploy", new_model(wired, 30 + number), *argv) as process:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(whole_s * (number + 0.5) / MOMENTS)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        outcomes.append(process.returncode)
+        assert "Traceback" not in said
+        wired.is_clean()
+        wired.is_free("board")
+        (app,) = (a for a in wired.json("status", "--device", "board")["status"]["apps"] if a["app"] == "moments")
+        assert app["healthy_files"], f"after {number + 0.5} of {MOMENTS}: {said}"
+    # The last may be done before its moment comes.
+    assert set(outcomes) <= {0, 130}
+    assert outcomes.count(130) > MOMENTS // 2
+
+
+def new_model(wired: Wired, classes: int) -> str:
+    """A model that nobody has seen; returns its name in the project."""
+    name = f"classes{classes}.onnx"
+    onnx.save(models.classifier(classes=classes), wired.project / name)
+    return name
