@@ -54,6 +54,12 @@ def command(*, as_json: bool, dry_run: bool, **values: Any) -> None:
         )
 
 
+def _what_would_say_more(pick: Any) -> str:
+    if any(summary.p50_ms is not None for summary in pick.summaries):
+        return "Quieten the board and measure longer: --rounds 16. Or rank it as it is: --accept-disturbed."
+    return "More rounds change nothing: mend what is said above. A model that does not take random numbers needs --samples."
+
+
 def verdict(pick: Any, run_id: str, *, told: bool) -> None:
     """Turn a pick that is none into its exit code. `told`: a JSON object on stdout says it already."""
     if pick.status == "picked":
@@ -63,7 +69,6 @@ def verdict(pick: Any, run_id: str, *, told: bool) -> None:
         again = f"Other limits, no device: edgeopt pick {run_id} --min-agreement 0.95"
         error = GoalNotMet(f"no candidate meets the goal: {pick.reason}", hint=again)
     else:
-        longer = "Quieten the board and measure longer: --rounds 16. Or rank it as it is: --accept-disturbed."
-        error = Inconclusive(f"the measurement does not say: {pick.reason}", hint=longer)
+        error = Inconclusive(f"the measurement does not say: {pick.reason}", hint=_what_would_say_more(pick))
     error.told = told
     raise error

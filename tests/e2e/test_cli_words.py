@@ -16,6 +16,7 @@ from typing import Any
 import onnx
 import pytest
 from jsonschema import validate
+from onnx import TensorProto, helper
 
 from tests import models
 from tests.e2e.conftest import QUICK, Computer, schema_of
@@ -76,6 +77,22 @@ def test_a_goal_that_is_not_met_is_still_one_object(computer: Computer) -> None:
     assert done.returncode == 1
     assert one_object(done, "pick")["status"] == "goal-not-met"
     assert "error[goal-not-met]" in done.stderr
+
+
+def test_a_model_that_cannot_run_is_not_advised_to_run_longer(computer: Computer) -> None:
+    """Random numbers are no shape: every candidate fails, and more of the same does not help."""
+    reshape = models.make(
+        [helper.make_node("Expand", ["x", "shape"], ["y"])],
+        [models.value("x", [3]), helper.make_tensor_value_info("shape", TensorProto.INT64, [2])],
+        [models.value("y", ["a", "b"])],
+    )
+    onnx.save(reshape, computer.project / "reshape.onnx")
+
+    said = computer.fails(3, "inconclusive", "bench", "reshape.onnx", "--device", "board", *QUICK)
+
+    assert "invalid expand shape" in said
+    assert "needs --samples" in said
+    assert "--rounds" not in said
 
 
 def test_a_board_that_is_not_ready_is_still_one_object(computer: Computer) -> None:
