@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,18 @@ _TYPES: dict[str, Any] = {
 def schemas() -> dict[str, dict[str, Any]]:
     """Return the schema (draft 2020-12) of every document, by its name."""
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    return {name: dialect | msgspec.json.schema(kind) for name, kind in _TYPES.items()}
+    return {name: dialect | _cleaned(msgspec.json.schema(kind)) for name, kind in _TYPES.items()}
+
+
+def _cleaned(value: Any) -> Any:
+    """Return a schema whose descriptions are the same on every Python: from 3.13 on docstrings lose their indentation when they are compiled."""
+    if isinstance(value, dict):
+        return {key: cleandoc(item) if _is_text(key, item) else _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_text(key: str, item: Any) -> bool:
+    return key == "description" and isinstance(item, str)
 
 
 def schema_text(schema: dict[str, Any]) -> str:
