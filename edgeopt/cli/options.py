@@ -77,7 +77,13 @@ def model_options(function: F) -> F:
         ),
         click.option("--config", type=click.Path(path_type=Path), help="Another file than the nearest edgeopt.toml."),
         click.option(
-            "--recipes", help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static."
+            "--recipes",
+            help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static,int8-stem,int8-ort.",
+        ),
+        click.option(
+            "--budget",
+            type=click.Choice(["instant", "standard", "deep"]),
+            help="How long int8 may search: a minute, a few, or an hour (default standard).",
         ),
         click.option("--profile", help="Build for another kind of board than the device's own."),
     )(function)
@@ -125,6 +131,7 @@ def request_from(values: dict[str, Any]) -> Any:
         config=values.get("config"),
         app=values.get("app"),
         recipes=tuple(part.strip() for part in recipes.split(",") if part.strip()) if recipes else None,
+        budget=values.get("budget"),
         threads=_threads(threads) if threads else None,
         goal=given(values, GOAL_KEYS),
         measure=given(values, MEASURE_KEYS),

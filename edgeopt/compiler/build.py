@@ -24,7 +24,7 @@ from edgeopt.samples.record import Samples, write_npz
 WORKERS = 2
 """Children side by side. The work is theirs; the threads here only wait."""
 
-BUILD_LIMITS = Limits(timeout_s=900.0, memory_bytes=6 << 30, output_bytes=(2 << 30) + (64 << 20))
+BUILD_LIMITS = Limits(timeout_s=3600.0, memory_bytes=6 << 30, output_bytes=(2 << 30) + (64 << 20))
 
 
 class BuildTask(msgspec.Struct, frozen=True, kw_only=True):

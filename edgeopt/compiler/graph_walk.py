@@ -58,6 +58,12 @@ def walk_tensors(model: Any) -> Iterator[Any]:
         yield from graph_tensors(graph)
 
 
+def behind_control_flow(model: Any) -> str:
+    """A remark for a model of whose main graph nothing could be quantised; empty when it has no other graph."""
+    depth = max(depth for _, depth in walk_graphs(model))
+    return " (its weights lie inside of control flow, which is left alone)" if depth else ""
+
+
 def check_bounds(model: Any) -> None:
     """Refuse graphs beyond what any network for a small board has.
 

@@ -7,7 +7,7 @@ import msgspec
 from edgeopt.compiler.recipes import ORIGINAL, RECIPES, get_recipe
 from edgeopt.domain.device import Profile
 from edgeopt.domain.model import ModelInfo
-from edgeopt.domain.variant import Recipe, Skipped, Step
+from edgeopt.domain.variant import Budget, Recipe, Skipped, Step
 
 PRODUCTS = ("MatMul", "Gemm", "LSTM", "Attention")
 """What dynamic quantisation speeds up. Convolutions become ConvInteger, slower than float on every CPU measured."""
@@ -39,7 +39,12 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_variants(
-    model: ModelInfo, profile: Profile, *, recipes: tuple[str, ...] | None = None, has_samples: bool
+    model: ModelInfo,
+    profile: Profile,
+    *,
+    recipes: tuple[str, ...] | None = None,
+    has_samples: bool,
+    budget: Budget = "standard",
 ) -> tuple[Planned | Skipped, ...]:
     """Decide for each recipe of the profile, or of `recipes` when given, whether it is tried. The original always comes first.
 
@@ -48,6 +53,7 @@ def plan_variants(
         profile: the kind of device.
         recipes: names the user asked for; asking for float16 by name overrides the profile's advice against it.
         has_samples: whether there are samples to calibrate on.
+        budget: how long a recipe may search.
 
     Raises:
         UnknownName: no such recipe.
@@ -60,7 +66,7 @@ def plan_variants(
         reason = _too_new(model, profile) or _obstacle(
             recipe, model, profile, has_samples=has_samples, asked=recipes is not None
         )
-        fitted = _fit(recipe, model, profile)
+        fitted = _fit(recipe, model, profile, budget)
         if reason is None:
             plan.append(Planned(name=recipe.name, recipe=fitted, pins=pins))
         else:
@@ -86,7 +92,7 @@ def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples
             return _no_fp16(model, profile, asked=asked)
         case "int8-dynamic":
             return _no_int8(model) or _no_products(model)
-        case "int8-static":
+        case "int8-static" | "int8-stem" | "int8-ort":
             return _no_int8(model) or (None if has_samples else "it needs samples to calibrate on, and there are none")
         case _:
             return None
@@ -108,10 +114,8 @@ def _no_int8(model: ModelInfo) -> str | None:
     found = sorted(QUANTISED & model.op_counts.keys())
     if found:
         return f"the model is quantised already (it has {', '.join(found[:3])})"
-    if not model.parameter_dtypes.get("float32"):
-        return "the model has no float32 weights to quantise" + (
-            ": it is float16, export it in float32 to try int8" if _is_fp16(model) else ""
-        )
+    if not model.parameter_dtypes.get("float32") and not _is_fp16(model):
+        return "the model has no float weights to quantise"
     if not QUANTISABLE & model.op_counts.keys():
         return "the model has no convolution or matrix product to quantise"
     return None
@@ -123,16 +127,16 @@ def _no_products(model: ModelInfo) -> str | None:
     return "the model has no matrix product (MatMul, Gemm, LSTM); dynamic int8 convolutions are slower than float everywhere"
 
 
-def _fit(recipe: Recipe, model: ModelInfo, profile: Profile) -> Recipe:
-    """The recipe with the profile's options, so that what a recipe says is what is done."""
+def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget) -> Recipe:
+    """The recipe with the profile's options and the budget, so that what a recipe says is what is done."""
+    wanted = {"activations": profile.int8_activations, "budget": budget}
     steps = tuple(
-        Step(name=step.name, options=step.options | {"activations": profile.int8_activations})
-        if step.name == "quantize_static"
-        else step
+        Step(name=step.name, options=step.options | {k: v for k, v in wanted.items() if k in step.options})
         for step in recipe.steps
     )
-    if recipe.name == "int8-static":
-        return msgspec.structs.replace(recipe, steps=steps, encoding=ENCODINGS[profile.int8_activations])
+    if recipe.encoding.startswith(ENCODINGS["uint8"]):
+        behind = recipe.encoding.removeprefix(ENCODINGS["uint8"])
+        return msgspec.structs.replace(recipe, steps=steps, encoding=ENCODINGS[profile.int8_activations] + behind)
     if recipe.name in ("original", "clean"):
         return msgspec.structs.replace(recipe, steps=steps, encoding=_given_encoding(model))
     return recipe

@@ -32,6 +32,7 @@ INT8_DYNAMIC = Recipe(
     title="matrix products in int8, activations quantised while running",
     steps=(
         Step(name="clean"),
+        Step(name="float32"),
         Step(name="upgrade_opset", options={"at_least": MIN_DYNAMIC_OPSET}),
         Step(name="same_answers"),
         Step(name="quantize_dynamic", options={"per_channel": True}),
@@ -39,20 +40,40 @@ INT8_DYNAMIC = Recipe(
     encoding="int8 dynamic",
 )
 
+_TO_QDQ = (
+    Step(name="clean"),
+    Step(name="float32"),
+    Step(name="upgrade_opset", options={"at_least": MIN_QDQ_OPSET}),
+    Step(name="same_answers"),
+)
+
 INT8_STATIC = Recipe(
     name="int8-static",
-    title="weights and activations in int8, ranges from samples",
-    steps=(
-        Step(name="clean"),
-        Step(name="upgrade_opset", options={"at_least": MIN_QDQ_OPSET}),
-        Step(name="same_answers"),
-        Step(name="quantize_static", options={"per_channel": True, "activations": "uint8"}),
-    ),
+    title="weights and activations in int8; ranges, rounding and biases from samples",
+    steps=(*_TO_QDQ, Step(name="int8", options={"activations": "uint8", "float_first": 0, "budget": "standard"})),
     encoding="int8 U8S8 per-channel",
     needs_samples=True,
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC)}
+INT8_STEM = Recipe(
+    name="int8-stem",
+    title="as int8-static, the first two layers in float: few input channels make poor use of int8 kernels",
+    steps=(*_TO_QDQ, Step(name="int8", options={"activations": "uint8", "float_first": 2, "budget": "standard"})),
+    encoding="int8 U8S8 per-channel, float stem",
+    needs_samples=True,
+)
+
+INT8_ORT = Recipe(
+    name="int8-ort",
+    title="int8 by ONNX Runtime's own quantiser, for comparison",
+    steps=(*_TO_QDQ, Step(name="quantize_static", options={"per_channel": True, "activations": "uint8"})),
+    encoding="int8 U8S8 per-channel",
+    needs_samples=True,
+)
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_ORT)
+}
 
 
 def get_recipe(name: str) -> Recipe:

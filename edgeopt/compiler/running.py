@@ -18,19 +18,25 @@ Feed = dict[str, "np.ndarray[Any, np.dtype[Any]]"]
 class Feeds:
     """Samples in a file, read one at a time, so that memory does not grow with their number."""
 
-    def __init__(self, path: Path, names: Sequence[str], count: int) -> None:
+    def __init__(self, path: Path, names: Sequence[str], count: int, start: int = 0) -> None:
         self.path = path
         self.names = tuple(names)
         self.count = count
+        self.start = start
 
     def __iter__(self) -> Iterator[Feed]:
         with np.load(self.path, allow_pickle=False) as archive:
-            for i in range(self.count):
+            for i in range(self.start, self.start + self.count):
                 yield {name: archive[f"s{i}.{j}"] for j, name in enumerate(self.names)}
 
     def first(self, count: int) -> Feeds:
         """Only the first `count` of them."""
-        return Feeds(self.path, self.names, min(count, self.count))
+        return Feeds(self.path, self.names, min(count, self.count), self.start)
+
+    def without_first(self, count: int) -> Feeds:
+        """The others."""
+        count = min(count, self.count)
+        return Feeds(self.path, self.names, self.count - count, self.start + count)
 
 
 def feeds_of(described: dict[str, Any] | None) -> Feeds | None:

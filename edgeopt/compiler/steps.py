@@ -12,11 +12,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edgeopt.compiler.graph_walk import graph_tensors, walk_graphs
+from edgeopt.compiler.graph_walk import behind_control_flow, graph_tensors, walk_graphs
 from edgeopt.compiler.reading import opset_of
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
 from edgeopt.compiler.same import check_same
+from edgeopt.compiler.widen import widen
 
 FOLD_BYTES = 4 << 20
 """Constants that would be larger than this stay computed: folding can turn a small file into a huge one."""
@@ -112,6 +113,31 @@ def quantize_static(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     return _quantised(target, "QuantizeLinear")
 
 
+def float32(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
+    """A float16 model in float32, for what is calibrated in float32."""
+    if widen(model):
+        bench.notes.append("widened from float16 to float32 first")
+    return model
+
+
+def int8(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """QDQ by our own compiler: see `quantize`."""
+    from edgeopt.compiler.quantize.ladder import BUDGETS, quantise
+
+    if bench.samples is None:
+        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
+    made = quantise(
+        model,
+        bench.samples,
+        signed=options["activations"] == "int8",
+        float_first=int(options["float_first"]),
+        budget=BUDGETS[options["budget"]],
+        scratch=bench.scratch,
+    )
+    bench.notes.extend(made.notes)
+    return made.model
+
+
 def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     """Raise the operators' version to what the next step needs, with onnx's own converter."""
     import onnx
@@ -151,6 +177,8 @@ STEPS: dict[str, Step] = {
     "float16": float16,
     "quantize_dynamic": quantize_dynamic,
     "quantize_static": quantize_static,
+    "float32": float32,
+    "int8": int8,
     "upgrade_opset": upgrade_opset,
 }
 """Every step that a recipe can name."""
@@ -203,13 +231,8 @@ def _quantised(path: Path, *signs: str) -> Any:
 
     model = onnx.load(path)
     if not any(node.op_type in signs for graph, _ in walk_graphs(model) for node in graph.node):
-        raise Refused("nothing-to-do", "nothing in the graph could be quantised" + _where(model))
+        raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
     return model
-
-
-def _where(model: Any) -> str:
-    depth = max(depth for _, depth in walk_graphs(model))
-    return " (its weights lie inside of control flow, which is left alone)" if depth else ""
 
 
 def _float_weights(model: Any) -> Any:

@@ -8,6 +8,9 @@ import msgspec
 
 from edgeopt.domain.model import ModelFile
 
+Budget = Literal["instant", "standard", "deep"]
+"""How long a recipe may search: about a minute, ten, or as long as it helps."""
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One compression step: the name of a function in `compiler.steps` and its options, as data."""

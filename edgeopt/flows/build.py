@@ -38,7 +38,9 @@ def build(job: Job, places: Places, observer: Observer) -> Build:
         ModelError: the original cannot answer the samples at all.
         StoreError, BuildFailed: this computer cannot build.
     """
-    planned = plan_variants(job.model, job.profile, recipes=job.recipes, has_samples=job.calibration is not None)
+    planned = plan_variants(
+        job.model, job.profile, recipes=job.recipes, has_samples=job.calibration is not None, budget=job.budget
+    )
     variants = build_variants(
         planned,
         model_path=job.model_path,

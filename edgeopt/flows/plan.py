@@ -40,7 +40,9 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
     """Plan without building anything and without touching the device."""
     job = prepare(request, places, observer)
-    planned = plan_variants(job.model, job.profile, recipes=job.recipes, has_samples=job.calibration is not None)
+    planned = plan_variants(
+        job.model, job.profile, recipes=job.recipes, has_samples=job.calibration is not None, budget=job.budget
+    )
     variants = tuple(
         PlannedVariant(
             name=p.name if isinstance(p, Skipped) else p.recipe.name,

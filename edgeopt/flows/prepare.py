@@ -12,6 +12,7 @@ from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import MeasurePlan, SamplesInfo
+from edgeopt.domain.variant import Budget
 from edgeopt.errors import ConfigError, ModelError
 from edgeopt.flows.request import Request
 from edgeopt.profiles.config import ProjectConfig, find_config, load_config
@@ -39,6 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     goal: Goal
     plan: MeasurePlan
     recipes: tuple[str, ...] | None
+    budget: Budget
     threads: tuple[int, ...]
     calibration: Any
     heldout: Any
@@ -74,6 +76,7 @@ def prepare(request: Request, places: Places, observer: Observer, *, default_dev
         goal=goal,
         plan=plan,
         recipes=request.recipes or config.recipes,
+        budget=request.budget or config.budget,
         threads=request.threads or device.threads or profile.threads,
         calibration=calibration,
         heldout=heldout,

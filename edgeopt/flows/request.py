@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from edgeopt.domain.variant import Budget
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Options that stand over edgeopt.toml. None means: as the project's file says, or the default.
@@ -21,6 +23,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     config: Path | None = None
     app: str | None = None
     recipes: tuple[str, ...] | None = None
+    budget: Budget | None = None
     threads: tuple[int, ...] | None = None
     goal: dict[str, Any] = {}
     measure: dict[str, Any] = {}

@@ -11,6 +11,7 @@ from edgeopt.domain.device import Name
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import Task
 from edgeopt.domain.preprocess import Preprocess
+from edgeopt.domain.variant import Budget
 from edgeopt.errors import ConfigError
 from edgeopt.profiles.decode import read_toml
 
@@ -33,7 +34,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The whole file. What is None follows from the model, the device's profile or the command line.
 
     `samples` is a folder, a file or `module:function`. `calibration` is the number of samples for calibrating int8; others judge the result.
-    `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
+    `budget` is how long a recipe may search. `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
     """
 
     schema: Literal[1] = 1
@@ -44,6 +45,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     task: Task | None = None
     devices: tuple[Name, ...] = ()
     recipes: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
+    budget: Budget = "standard"
     goal: Goal = Goal()
     preprocess: Preprocess | None = None
     shapes: dict[str, tuple[Axis, ...]] = {}

@@ -83,18 +83,19 @@ def test_fp16_is_skipped_where_nothing_computes_in_it_unless_asked_for():
     assert isinstance(plan(model(), profile, recipes=("fp16",))["fp16"], Planned)
 
 
-def test_a_half_precision_model_is_not_converted():
+def test_a_half_precision_model_is_widened_for_int8_only():
     half = model(parameter_dtypes={"float16": 1000})
     planned = plan(half)
     assert "float16 already" in reason(planned["fp16"])
-    assert "float16" in reason(planned["int8-static"])
+    for name in ("int8-dynamic", "int8-static"):
+        assert "float32" in [step.name for step in planned[name].recipe.steps]
     assert planned["original"].recipe.encoding == "fp16"
 
 
 def test_a_model_without_weights_has_nothing_to_convert():
     planned = plan(model(parameter_dtypes={}))
     assert reason(planned["fp16"]) == "the model has no float32 weights"
-    assert reason(planned["int8-dynamic"]) == "the model has no float32 weights to quantise"
+    assert reason(planned["int8-dynamic"]) == "the model has no float weights to quantise"
 
 
 def test_a_quantised_model_is_left_as_it_is():

@@ -1,0 +1,168 @@
+"""From a float graph and samples to a complete int8 network: one line for each stage. Child side."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgeopt.compiler.quantize.bias import correct_biases, layer_levels
+from edgeopt.compiler.quantize.emit import Network, Scale, nearest_codes, weight_scales
+from edgeopt.compiler.quantize.equalise import equalise
+from edgeopt.compiler.quantize.graph import Array, Graph
+from edgeopt.compiler.quantize.heads import answer_in_float
+from edgeopt.compiler.quantize.layers import Layer, find_layers, normalise, write_back
+from edgeopt.compiler.quantize.observe import ChannelRanges, run_taps
+from edgeopt.compiler.quantize.patches import Moments, Sampler, can_round, samplers
+from edgeopt.compiler.quantize.placement import Placement, place
+from edgeopt.compiler.quantize.ranges import Histograms, cheapest, widest
+from edgeopt.compiler.quantize.rounding import rounded_codes
+from edgeopt.compiler.running import Feeds
+
+
+@dataclass(kw_only=True)
+class Prepared:
+    """A normalised float graph, its layers, and where int8 goes."""
+
+    graph: Graph
+    layers: list[Layer]
+    placement: Placement
+    skipped: list[Layer]
+
+
+@dataclass(kw_only=True)
+class Observed:
+    """What the samples showed of one float graph. By tensor: ranges, histograms. By layer name: samplers, moments, mean answers."""
+
+    prepared: Prepared
+    ranges: ChannelRanges
+    histograms: Histograms
+    samplers: dict[str, Sampler]
+    moments: dict[str, Moments]
+    means: dict[str, Array]
+    """[samples looked at, O], in the samples' order."""
+    seconds_per_sample: float
+
+
+def prepare(
+    model: Any, *, float_layers: frozenset[str] = frozenset(), float_kinds: frozenset[str] = frozenset()
+) -> Prepared:
+    """Normalise a tidy float32 model (it is not changed) and decide where int8 goes.
+
+    Args:
+        model: opset 13 or later, shapes inferable.
+        float_layers: names of layers that stay float.
+        float_kinds: operators between layers that stay float.
+    """
+    own = type(model)()
+    own.CopyFrom(model)
+    graph = Graph(own)
+    normalise(graph)
+    prepared = _placed(graph, float_layers, float_kinds)
+    if answer_in_float(graph, prepared.placement):
+        prepared = _placed(graph, float_layers, float_kinds)
+    return prepared
+
+
+def _placed(graph: Graph, float_layers: frozenset[str], float_kinds: frozenset[str]) -> Prepared:
+    found = find_layers(graph)
+    layers = [layer for layer in found if layer.name not in float_layers]
+    skipped = [layer for layer in found if layer.name in float_layers]
+    return Prepared(graph=graph, layers=layers, placement=place(graph, layers, skip_kinds=float_kinds), skipped=skipped)
+
+
+def channel_ranges(prepared: Prepared, feeds: Feeds) -> ChannelRanges:
+    """One pass over the float graph."""
+    ranges = ChannelRanges()
+    names = sorted(prepared.placement.tensors | {layer.out for layer in prepared.layers})
+    run_taps(prepared.graph.model, names, feeds, ranges.visit)
+    return ranges
+
+
+def equalised(prepared: Prepared, ranges: ChannelRanges) -> tuple[Prepared, ChannelRanges, int]:
+    """A copy in which small channels are lifted; the ranges are those of the copy. And how many layers were scaled."""
+    made = copy.copy(prepared)
+    own = type(prepared.graph.model)()
+    own.CopyFrom(prepared.graph.model)
+    made.graph = Graph(own)
+    made.layers = [copy.copy(layer) for layer in prepared.layers]
+    scaled = copy.copy(ranges)
+    scaled.low, scaled.high = dict(ranges.low), dict(ranges.high)
+    count = equalise(made.graph, made.layers, made.placement, scaled)
+    write_back(made.graph, made.layers)
+    return made, scaled, count
+
+
+def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_at: int) -> Observed:
+    """One pass over a float graph whose ranges are known; means from the first `looked_at` samples."""
+    layers = prepared.layers
+    seen = samplers(prepared.graph, layers)
+    rounded = [layer for layer in layers if can_round(layer, seen[layer.name])]
+    moments = {layer.name: Moments() for layer in rounded}
+    histograms = Histograms(ranges, prepared.placement.tensors)
+    sums: dict[str, list[Array]] = {layer.name: [] for layer in layers}
+    exact = ChannelRanges()
+
+    def visit(number: int, tensors: dict[str, Array]) -> None:
+        exact.visit(number, {name: tensors[name] for name in quantised})
+        histograms.visit(number, tensors)
+        for layer in rounded:
+            moments[layer.name].add(seen[layer.name].patches(tensors[layer.source], tensors[layer.linear].shape))
+        for layer in layers if number < looked_at else ():
+            answer = np.clip(seen[layer.name].look(tensors[layer.linear]), layer.low, layer.high)
+            sums[layer.name].append(answer.mean(axis=1, dtype=np.float64))
+
+    quantised = sorted(prepared.placement.tensors)
+    names = sorted({*quantised, *(layer.linear for layer in layers), *(layer.source for layer in layers)})
+    started = time.monotonic()
+    run_taps(prepared.graph.model, names, feeds, visit)
+    return Observed(
+        prepared=prepared,
+        ranges=exact,
+        histograms=histograms,
+        samplers=seen,
+        moments=moments,
+        means={name: np.stack(values) for name, values in sums.items()},
+        seconds_per_sample=(time.monotonic() - started) / max(1, feeds.count),
+    )
+
+
+def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, correct: bool = True) -> Network:
+    """Round the weights and correct the biases for given activation scales. `feeds`: the first of the samples that were observed."""
+    prepared = observed.prepared
+    network = Network(
+        graph=prepared.graph,
+        layers=[copy.copy(layer) for layer in prepared.layers],
+        placement=prepared.placement,
+        scales=scales,
+    )
+    for layer in network.layers:
+        source = network.scale_of(layer.source)
+        steps = weight_scales(layer, source)
+        moments = observed.moments.get(layer.name)
+        covariance = None if moments is None else moments.covariance()
+        network.weight_scales[layer.name] = steps
+        network.codes[layer.name] = (
+            nearest_codes(layer, steps) if covariance is None else rounded_codes(layer, steps, covariance, source)
+        )
+    if correct:
+        targets = {name: values[: feeds.count].mean(axis=0) for name, values in observed.means.items()}
+        correct_biases(network, observed.samplers, targets, feeds)
+    return network
+
+
+def range_choices(observed: Observed) -> dict[str, dict[str, Scale]]:
+    """The activation scales worth trying, by the word that a report uses."""
+    placement = observed.prepared.placement
+    return {
+        "full ranges": widest(placement, observed.ranges),
+        "least-error ranges": cheapest(placement, observed.ranges, observed.histograms),
+    }
+
+
+def passes(prepared: Prepared) -> int:
+    """How often bias correction runs the samples."""
+    return len(layer_levels(prepared.graph, prepared.layers))

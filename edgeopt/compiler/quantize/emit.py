@@ -1,0 +1,238 @@
+"""Write the QDQ graph: scales, codes and zero points into the places that the placement names. Child side.
+
+One calibrated network gives two encodings. U8S8: activations uint8 (x86 fuses only these). S8S8: the same codes less 128 (ARM's dot-product kernels).
+Weights are int8, symmetric, one scale for each output channel; biases are int32 in units of input scale times weight scale (ONNX QuantizeLinear; the
+runtime adds them to the integer sums).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edgeopt.compiler.quantize.graph import Array, Graph, captured
+from edgeopt.compiler.quantize.layers import Activation, Layer
+from edgeopt.compiler.quantize.placement import Placement
+
+LEVELS = 255
+WEIGHT_LIMIT = 127
+BIAS_LIMIT = 1 << 30
+"""A bias is kept under half of int32's range, so that the sum of products has room."""
+
+
+@dataclass(kw_only=True)
+class Scale:
+    """An activation quantiser: real = scale * (code - zero), codes 0..255. Arrays of one element, or one for each channel of a head."""
+
+    scale: Array
+    zero: Array
+
+
+@dataclass(kw_only=True)
+class Network:
+    """A float graph and everything that int8 adds to it. `codes` and `weight_scales` by layer name, `scales` by group."""
+
+    graph: Graph
+    layers: list[Layer]
+    placement: Placement
+    scales: dict[str, Scale] = field(default_factory=dict)
+    codes: dict[str, Array] = field(default_factory=dict)
+    weight_scales: dict[str, Array] = field(default_factory=dict)
+
+    def scale_of(self, tensor: str) -> Scale:
+        """The quantiser of a tensor."""
+        return self.scales[self.placement.group[tensor]]
+
+
+def scale_for(low: Array | float, high: Array | float) -> Scale:
+    """The asymmetric quantiser of a range; the range is widened to contain 0, which is exact.
+
+    Zero is kept at the end of the codes where the range starts there, so that saturation does the work of Relu.
+    """
+    low = np.minimum(np.atleast_1d(np.asarray(low, np.float64)), 0.0)
+    high = np.maximum(np.atleast_1d(np.asarray(high, np.float64)), 0.0)
+    scale = np.maximum((high - low) / LEVELS, np.finfo(np.float32).tiny * 1e8).astype(np.float32)
+    zero = np.clip(np.round(-low / scale), 0, LEVELS).astype(np.int32)
+    return Scale(scale=scale, zero=zero)
+
+
+def weight_scales(layer: Layer, source: Scale) -> Array:
+    """One scale for each output channel, from its largest weight, no smaller than its bias can bear (ORT#22020: int32 biases overflow in dead channels)."""
+    rows = np.abs(layer.weight.reshape(layer.channels, -1)).max(axis=1)
+    floor = np.abs(layer.bias) / (BIAS_LIMIT * float(source.scale[0]))
+    return np.asarray(np.maximum(np.maximum(rows / WEIGHT_LIMIT, floor), 1e-30), np.float32)
+
+
+def nearest_codes(layer: Layer, scales: Array) -> Array:
+    """Each weight to its nearest code."""
+    rows = np.rint(layer.weight.reshape(layer.channels, -1) / scales[:, None])
+    return np.asarray(np.clip(rows, -WEIGHT_LIMIT, WEIGHT_LIMIT).reshape(layer.weight.shape), np.int8)
+
+
+def emit(network: Network, *, signed: bool, keep_activations: bool = False) -> Any:
+    """The QDQ model.
+
+    Args:
+        network: complete: scales of every group, codes of every layer.
+        signed: activations int8 (S8S8) instead of uint8 (U8S8).
+        keep_activations: leave Relu and Clip in place, so that the linear outputs can be looked at. Float emulation gives the same answers.
+    """
+    return _Emitter(network, signed=signed, keep_activations=keep_activations).model()
+
+
+class _Parameters(NamedTuple):
+    """Names of scale and zero point, and the axis that they run along."""
+
+    inputs: list[str]
+    axis: dict[str, int]
+
+
+class _Emitter:
+    def __init__(self, network: Network, *, signed: bool, keep_activations: bool) -> None:
+        import onnx
+
+        self.onnx = onnx
+        self.network, self.signed, self.keep = network, signed, keep_activations
+        self.layers = {layer.linear: layer for layer in network.layers}
+        self.absorbed = {
+            linear: activation.out
+            for linear, activation in network.placement.activations.items()
+            if not keep_activations and self._saturates(activation)
+        }
+        self.finals = {activation.out for activation in network.placement.activations.values()}
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.alias: dict[str, str] = {}
+
+    def model(self) -> Any:
+        source = self.network.graph
+        result = type(source.model)()
+        result.CopyFrom(source.model)
+        for name in source.inputs:
+            self._quantise(name, name)
+        for node in source.graph.node:
+            self._node(node)
+        used = {name for node in self.nodes for name in (*node.input, *captured(node))}
+        kept = [tensor for tensor in source.graph.initializer if tensor.name in used]
+        del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
+        result.graph.node.extend(self.nodes)
+        result.graph.initializer.extend([*kept, *self.constants])
+        return result
+
+    def _node(self, node: Any) -> None:
+        """Copy a node: an int8 one reads the quantised form of its inputs; what it makes is quantised where the placement says so."""
+        network = self.network
+        if node.op_type in ("Relu", "Clip") and self.absorbed.get(node.input[0]) == node.output[0]:
+            return
+        copy = type(node)()
+        copy.CopyFrom(node)
+        layer = self.layers.get(node.output[0])
+        producer_is_int8 = node.output[0] in network.placement.nodes
+        for position, name in enumerate(node.input):
+            if self._reads_int8(node, name) and f"{name}_dq" in self.alias:
+                copy.input[position] = self.alias[f"{name}_dq"]
+            elif name in self.alias:
+                copy.input[position] = self.alias[name]
+        if layer is not None:
+            self._weights(copy, layer)
+        self.nodes.append(copy)
+        for name in [n for n in node.output if n]:
+            out = self.absorbed.get(name, name)
+            if out in network.placement.tensors:
+                self._quantise(name, out, replaces=producer_is_int8 or name in self.finals)
+
+    def _reads_int8(self, node: Any, name: str) -> bool:
+        return node.output[0] in self.network.placement.nodes and name in self.network.placement.tensors
+
+    def _saturates(self, activation: Activation) -> bool:
+        """Whether the quantiser of the answer does what Relu or Clip does: its range ends where the activation's does, or inside."""
+        if activation.out not in self.network.placement.tensors:
+            return False
+        scale = self.network.scale_of(activation.out)
+        top = scale.scale * (LEVELS - scale.zero)
+        return bool((scale.zero == 0).all() and (top <= activation.high * (1 + 1e-6)).all())
+
+    def _quantise(self, made: str, name: str, *, replaces: bool = False) -> None:
+        """QuantizeLinear and DequantizeLinear behind `made`, standing for `name`. `replaces`: float readers, too, get what the hardware gives."""
+        placement = self.network.placement
+        if name not in placement.tensors:
+            return
+        quantised, back = f"{name}_q8", f"{name}_dq8"
+        inward, outward = self._parameters(name)
+        self.nodes.append(self._make("QuantizeLinear", [made, *inward.inputs], quantised, **inward.axis))
+        self.nodes.append(self._make("DequantizeLinear", [quantised, *outward.inputs], back, **outward.axis))
+        self.alias[f"{name}_dq"] = back
+        if replaces:
+            self.alias[name] = back
+            if name in self.network.graph.outputs:
+                self._rename_output(name, back, made)
+
+    def _parameters(self, name: str) -> tuple[_Parameters, _Parameters]:
+        """Scale and zero on the way in and on the way out; they differ for heads alone."""
+        scale = self.network.scale_of(name)
+        zero = self._zero(int(scale.zero[0]))
+        if len(scale.scale) == 1:
+            both = _Parameters(
+                [self._constant(f"{name}_scale", scale.scale[0]), self._constant(f"{name}_zero", zero)], {}
+            )
+            return both, both
+        zeros = self._constant(f"{name}_zeros", np.broadcast_to(zero, scale.scale.shape))
+        outward = _Parameters([self._constant(f"{name}_scales", scale.scale), zeros], {"axis": 1})
+        if self.keep:
+            return outward, outward
+        # The layer answers in units of each channel's scale already (see _weights), so one step for all is 1.
+        one = [self._constant(f"{name}_one", np.float32(1.0)), self._constant(f"{name}_zero", zero)]
+        return _Parameters(one, {}), outward
+
+    def _rename_output(self, name: str, back: str, made: str) -> None:
+        """The model's output keeps its name: what was made gets another one."""
+        for node in self.nodes:
+            for position, other in enumerate(node.output):
+                if other == name and made == name:
+                    node.output[position] = f"{name}_raw"
+                elif other == back:
+                    node.output[position] = name
+            for position, other in enumerate(node.input):
+                if other == name and made == name and node.op_type == "QuantizeLinear":
+                    node.input[position] = f"{name}_raw"
+        self.alias[name] = self.alias[f"{name}_dq"] = name
+
+    def _weights(self, node: Any, layer: Layer) -> None:
+        source = self.network.scale_of(layer.source)
+        scales: Array = self.network.weight_scales[layer.name]
+        bias_scales: Array = (scales.astype(np.float64) * float(source.scale[0])).astype(np.float32)
+        bias = np.clip(np.rint(layer.bias / bias_scales.astype(np.float64)), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        head = self.network.scales[layer.out] if layer.out in self.network.placement.heads else None
+        if head is not None and len(head.scale) > 1 and not self.keep:
+            # In units of each channel's own output scale: the quantiser behind it has scale 1, and the codes stay as they are.
+            scales, bias_scales = scales / head.scale, bias_scales / head.scale
+        codes = self.network.codes[layer.name]
+        weight = self._dequantised(f"{layer.name}_w", codes, scales, np.int8)
+        offset = self._dequantised(f"{layer.name}_b", bias, bias_scales, np.int32)
+        del node.input[1:]
+        node.input.extend([weight, offset])
+
+    def _dequantised(self, name: str, codes: Array, scales: Array, dtype: Any) -> str:
+        zeros = np.zeros(len(scales), dtype)
+        inputs = [
+            self._constant(f"{name}_codes", codes),
+            self._constant(f"{name}_scales", scales.astype(np.float32)),
+            self._constant(f"{name}_zeros", zeros),
+        ]
+        self.nodes.append(self._make("DequantizeLinear", inputs, f"{name}_float", axis=0))
+        return f"{name}_float"
+
+    def _zero(self, zero: int) -> Array:
+        return np.asarray(zero - 128, np.int8) if self.signed else np.asarray(zero, np.uint8)
+
+    def _make(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
+        return self.onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes)
+
+    def _constant(self, name: str, value: Array) -> str:
+        self.constants.append(
+            self.onnx.numpy_helper.from_array(np.ascontiguousarray(value).reshape(np.shape(value)), name)
+        )
+        return name

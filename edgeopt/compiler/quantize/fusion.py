@@ -1,0 +1,155 @@
+"""What the runtime really runs in int8: load the file, let it optimise the graph, count. Child side.
+
+ONNX Runtime fuses a product between DequantizeLinear and QuantizeLinear into an integer kernel when its rules allow (onnxruntime/core/optimizer/qdq_transformer); the
+rules for ARM can be previewed on x86 (session option `session.qdqisint8allowed`). What is not fused computes in float, between conversions: slower than no int8 at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgeopt.compiler.quantize.observe import fused_session
+
+PRODUCTS = frozenset(
+    {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose", "LSTM", "GRU"}
+)
+INTEGER = frozenset(
+    {
+        "QLinearConv",
+        "QLinearMatMul",
+        "QGemm",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "ConvInteger",
+        "DynamicQuantizeMatMul",
+    }
+    | {"MatMulNBits", "QAttention", "DynamicQuantizeLSTM"}
+)
+
+MARK = "edgeopt_product_"
+
+
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """One convolution or matrix product of the file, and whether it runs in int8 under each set of rules. `reason` says why not."""
+
+    name: str
+    kind: str
+    multiply_adds: int | None
+    x86: bool
+    arm: bool
+    reason: str | None = None
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """All products of a file. Shares are of multiply-adds, None when a product's size is not known."""
+
+    products: tuple[Product, ...]
+    x86_share: float | None
+    arm_share: float | None
+
+    def fused(self, *, arm: bool) -> int:
+        """How many products run in int8."""
+        return sum(product.arm if arm else product.x86 for product in self.products)
+
+
+def coverage(model: Any, scratch: Path) -> Coverage:
+    """Load a model under both sets of rules and say what became of its products.
+
+    Args:
+        model: with shapes that can be inferred.
+        scratch: folder for the optimised graphs.
+
+    Raises:
+        Exception: of the runtime, when it cannot load the model.
+    """
+    marked = type(model)()
+    marked.CopyFrom(model)
+    found = {}
+    for number, node in enumerate(marked.graph.node):
+        if node.op_type in PRODUCTS | INTEGER:
+            node.name = f"{MARK}{number}"
+            found[number] = node
+    x86, arm = (_integer_kernels(marked, scratch, arm_rules=rules) for rules in (False, True))
+    sizes = multiply_adds(model)
+    products = tuple(_product(model, model.graph.node[number], sizes, number in x86, number in arm) for number in found)
+    return Coverage(products=products, x86_share=_share(products, arm=False), arm_share=_share(products, arm=True))
+
+
+def _product(model: Any, node: Any, sizes: Mapping[str, int], x86: bool, arm: bool) -> Product:
+    x86, arm = (is_fused or node.op_type in INTEGER for is_fused in (x86, arm))
+    return Product(
+        name=node.name or node.output[0],
+        kind=node.op_type,
+        multiply_adds=sizes.get(node.output[0]),
+        x86=x86,
+        arm=arm,
+        reason=None if x86 and arm else why_float(model, node),
+    )
+
+
+def _share(products: tuple[Product, ...], *, arm: bool) -> float | None:
+    sizes = [product.multiply_adds for product in products]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) or sum(known) == 0:
+        return None
+    return sum(p.multiply_adds or 0 for p in products if (p.arm if arm else p.x86)) / sum(known)
+
+
+def _integer_kernels(model: Any, scratch: Path, *, arm_rules: bool) -> set[int]:
+    """Numbers of the marked products that the optimised graph computes with an integer kernel. A fused kernel is called like its product, with something behind."""
+    import onnx
+
+    path = scratch / f"optimised-{'arm' if arm_rules else 'x86'}.onnx"
+    fused_session(model, arm_rules=arm_rules, dump=path)
+    optimised = onnx.load(path, load_external_data=False)
+    path.unlink()
+    kernels = (node for node in optimised.graph.node if node.op_type in INTEGER)
+    return {int(mark[1]) for node in kernels if (mark := re.match(rf"{MARK}(\d+)", node.name))}
+
+
+def multiply_adds(model: Any) -> dict[str, int]:
+    """Multiplications for one sample of every Conv and of every product by a constant matrix, by output; those of unknown size are left out."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {
+        v.name: [axis.dim_value for axis in v.type.tensor_type.shape.dim]
+        for v in (*graph.value_info, *graph.input, *graph.output)
+        if v.type.tensor_type.HasField("shape")
+    }
+    shapes |= {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    sizes = {}
+    for node in graph.node:
+        weight, result = shapes.get(node.input[1] if len(node.input) > 1 else ""), shapes.get(node.output[0])
+        if not weight or result is None:
+            continue
+        if node.op_type == "Conv" and all(result[2:]):
+            sizes[node.output[0]] = int(np.prod(weight) * np.prod(result[2:]))
+        elif node.op_type in ("Gemm", "MatMul") and len(weight) == 2:
+            rows = [axis for axis in result[:-1] if axis]
+            sizes[node.output[0]] = int(np.prod(weight) * np.prod(rows or [1]))
+    return sizes
+
+
+def why_float(model: Any, node: Any) -> str:
+    """Why a product does not run in int8, read off the graph around it."""
+    makers = {name: other for other in model.graph.node for name in other.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    if node.op_type in ("ConvTranspose", "LSTM", "GRU"):
+        return f"the runtime has no static int8 kernel for {node.op_type}"
+    data, weight = (makers.get(name) for name in node.input[:2])
+    if weight is None and node.input[1] not in constants:
+        return "its second factor is computed, or comes from outside"
+    if weight is not None and weight.op_type != "DequantizeLinear":
+        return "both of its factors are computed while running"
+    if weight is None:
+        return "its weights are float: it was left so, or nothing around it is int8"
+    if data is None or data.op_type != "DequantizeLinear":
+        return "its input is float"
+    return "the runtime's rules do not fuse it: its input or answer is quantised in a way that has no kernel"

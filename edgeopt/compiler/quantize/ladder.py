@@ -1,0 +1,187 @@
+"""Try the few combinations that matter, keep the one that answers most like the float network. Child side.
+
+Every choice is made by the outputs' signal to noise ratio on samples that the statistics did not see, in float emulation, so that it does not depend on this CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeopt.compiler.graph_walk import behind_control_flow
+from edgeopt.compiler.quantize.calibrate import (
+    Observed,
+    Prepared,
+    calibrated,
+    channel_ranges,
+    equalised,
+    observe,
+    passes,
+    prepare,
+    range_choices,
+)
+from edgeopt.compiler.quantize.emit import Network, Scale, emit
+from edgeopt.compiler.quantize.fusion import Coverage, coverage
+from edgeopt.compiler.quantize.graph import Array
+from edgeopt.compiler.quantize.observe import answers
+from edgeopt.compiler.refuse import Refused
+from edgeopt.compiler.running import Feeds
+
+JUDGED_BY = 48
+LEAST_TO_SPLIT = 96
+"""With fewer samples judging uses those that calibrate, too: better ranges are worth more than an unbiased choice among four."""
+
+FINALISTS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much is tried. `seconds` bounds, by the speed of the first pass, how many samples each bias correction sees; `samples` is the most that helps."""
+
+    name: str
+    samples: int
+    seconds: float
+    search: bool
+
+
+BUDGETS = {
+    "instant": Budget(name="instant", samples=32, seconds=15.0, search=False),
+    "standard": Budget(name="standard", samples=64, seconds=60.0, search=True),
+    "deep": Budget(name="deep", samples=256, seconds=600.0, search=True),
+}
+SCREENED_BY = 0.25
+"""Share of the samples that a choice is corrected with before it is known to be good."""
+
+
+@dataclass(kw_only=True)
+class Quantised:
+    """The result: a QDQ model, what it covers, and remarks for people."""
+
+    model: Any
+    coverage: Coverage
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class _Choice:
+    name: str
+    observed: Observed
+    scales: dict[str, Scale]
+    sqnr_db: float = -math.inf
+
+
+def quantise(model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget: Budget, scratch: Path) -> Quantised:
+    """Make a tidy float32 model int8.
+
+    Args:
+        model: opset 13 or later; it is not changed.
+        feeds: calibration samples.
+        signed: S8S8 (ARM) instead of U8S8 (x86).
+        float_first: how many of the first layers stay float.
+        budget: how much to try.
+        scratch: folder for what the runtime writes.
+
+    Raises:
+        Refused: there is nothing to quantise.
+    """
+    prepared = prepare(model)
+    if float_first and prepared.layers:
+        prepared = prepare(model, float_layers=frozenset(layer.name for layer in prepared.layers[:float_first]))
+    if not prepared.layers:
+        raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
+    fitting, judging = _divide(feeds)
+    choices, remarks = _choices(prepared, fitting, budget)
+    network, name = _best(choices, fitting, judging, remarks)
+    made = emit(network, signed=signed)
+    covered = coverage(made, scratch)
+    notes = [*remarks, f"chosen: {name}", *_coverage_notes(covered, len(prepared.skipped))]
+    return Quantised(model=made, coverage=covered, notes=notes)
+
+
+def _divide(feeds: Feeds) -> tuple[Feeds, Feeds]:
+    """(samples for statistics, samples for judging)."""
+    if feeds.count < LEAST_TO_SPLIT:
+        return feeds, feeds.first(JUDGED_BY)
+    kept = min(JUDGED_BY, feeds.count // 4)
+    return feeds.without_first(kept), feeds.first(kept)
+
+
+def _choices(prepared: Prepared, feeds: Feeds, budget: Budget) -> tuple[list[_Choice], list[str]]:
+    started = time.monotonic()
+    ranges = channel_ranges(prepared, feeds)
+    second = (time.monotonic() - started) / max(1, feeds.count)
+    looked_at = _affordable(second, prepared, budget, feeds.count)
+    lifted, lifted_ranges, count = equalised(prepared, ranges)
+    bases = [(prepared, ranges, "as given")] if budget.search or not count else []
+    bases += [(lifted, lifted_ranges, f"{count} tensors equalised")] if count else []
+    choices = []
+    for base, base_ranges, name in bases:
+        observed = observe(base, base_ranges, feeds, looked_at=looked_at)
+        choices += [
+            _Choice(name=f"{name}, {word}", observed=observed, scales=s) for word, s in range_choices(observed).items()
+        ]
+    if not budget.search:
+        choices = choices[-1:]
+    return choices, [f"ranges and rounding from {feeds.count} samples, biases from {looked_at}"]
+
+
+def _affordable(second: float, prepared: Prepared, budget: Budget, count: int) -> int:
+    """How many samples bias correction can run in the budget's time; half a pass on average, since it stops at its layer."""
+    cost = max(second * passes(prepared) * 0.75, 1e-9)
+    return int(np.clip(budget.seconds / cost, min(16, count), min(budget.samples, count)))
+
+
+def _best(choices: list[_Choice], fitting: Feeds, judging: Feeds, remarks: list[str]) -> tuple[Network, str]:
+    """Correct every choice with a few samples, the best of them with all, and keep the one that the judges like most."""
+    looked_at = len(next(iter(choices[0].observed.means.values())))
+    if len(choices) == 1:
+        return calibrated(choices[0].observed, choices[0].scales, fitting.first(looked_at)), choices[0].name
+    truth = answers(choices[0].observed.prepared.graph.model, judging, fused=False)
+    for choice in choices:
+        _judge(choice, fitting.first(max(1, int(looked_at * SCREENED_BY))), judging, truth)
+        remarks.append(f"tried: {choice.name}: {choice.sqnr_db:.1f} dB")
+    finalists = sorted(choices, key=lambda choice: -choice.sqnr_db)[:FINALISTS]
+    networks = {choice.name: _judge(choice, fitting.first(looked_at), judging, truth) for choice in finalists}
+    winner = max(finalists, key=lambda choice: choice.sqnr_db)
+    return networks[winner.name], f"{winner.name}: {winner.sqnr_db:.1f} dB"
+
+
+def _judge(choice: _Choice, fitting: Feeds, judging: Feeds, truth: list[list[Array]]) -> Network:
+    network = calibrated(choice.observed, choice.scales, fitting)
+    choice.sqnr_db = sqnr_db(truth, answers(emit(network, signed=False), judging, fused=False))
+    return network
+
+
+def sqnr_db(truth: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) -> float:
+    """10 log10(signal / noise) over all float outputs of all samples; -inf when an answer is not a number, inf when there is no noise."""
+    signal = noise = 0.0
+    for expected, answered in zip(truth, got, strict=True):
+        for r, y in zip(expected, answered, strict=True):
+            if r.dtype.kind == "f":
+                reference = r.astype(np.float64)
+                signal += float(np.square(reference).sum())
+                noise += float(np.square(reference - y).sum())
+    if not math.isfinite(noise) or not signal:
+        return -math.inf
+    return math.inf if noise == 0.0 else 10.0 * math.log10(signal / noise)
+
+
+def _coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
+    count = len(covered.products)
+    x86, arm = (_share_words(share) for share in (covered.x86_share, covered.arm_share))
+    notes = [
+        f"{covered.fused(arm=False)} of {count} products run in int8 by the runtime's x86 rules{x86}, {covered.fused(arm=True)} by its ARM rules{arm}"
+    ]
+    if kept_float:
+        notes.append(f"the first {kept_float} layers stay float")
+    return notes
+
+
+def _share_words(share: float | None) -> str:
+    return "" if share is None else f" ({100 * share:.1f} % of multiplications)"
