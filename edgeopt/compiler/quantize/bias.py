@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from edgeopt.compiler.quantize.curve import Curve
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.graph import Array, Graph
 from edgeopt.compiler.quantize.layers import Layer
@@ -51,20 +52,20 @@ def correct_biases(
         run_taps(model, [layer.linear for layer in level], feeds, visit)
         for layer in level:
             answers = np.concatenate(seen[layer.name], axis=1)
-            layer.bias = layer.bias + shift_for(answers, targets[layer.name], layer.low, layer.high)
+            layer.bias = layer.bias + shift_for(answers, targets[layer.name], layer.curve)
 
 
-def shift_for(answers: Array, target: Array, low: float, high: float) -> Array:
-    """The shift of each channel after which the mean of clip(answer + shift, low, high) is `target`. answers [O, M], target [O]; float32 [O].
+def shift_for(answers: Array, target: Array, curve: Curve) -> Array:
+    """The shift of each channel after which the mean of curve(answer + shift) is `target`. answers [O, M], target [O]; float32 [O].
 
-    Newton's method on a function that is monotone and piecewise linear; its slope is the share of answers between the bounds.
+    Newton's method; the mean slope is kept from 0, where a channel hardly ever answers.
     """
     limit = LARGEST_SHIFT * answers.std(axis=1)
     shift = np.zeros(len(answers))
     for _ in range(STEPS):
         moved = answers + shift[:, None].astype(answers.dtype)
-        slope = ((moved > low) & (moved < high)).mean(axis=1)
-        gap = target - np.clip(moved, low, high).mean(axis=1, dtype=np.float64)
+        gap = target - curve.apply(moved).mean(axis=1, dtype=np.float64)
+        slope = curve.slope(moved).mean(axis=1)
         shift = np.clip(shift + gap / np.maximum(slope, LEAST_SLOPE), -limit, limit)
     return shift.astype(np.float32)
 

@@ -17,7 +17,7 @@ from edgeopt.compiler.quantize.heads import answer_in_float
 from edgeopt.compiler.quantize.layers import Layer, find_layers, normalise, write_back
 from edgeopt.compiler.quantize.observe import ChannelRanges, run_taps
 from edgeopt.compiler.quantize.patches import Moments, Sampler, can_round, samplers
-from edgeopt.compiler.quantize.placement import Placement, place
+from edgeopt.compiler.quantize.placement import Placement, far_joins, place
 from edgeopt.compiler.quantize.ranges import Histograms, cheapest, widest
 from edgeopt.compiler.quantize.rounding import rounded_codes
 from edgeopt.compiler.running import Feeds
@@ -31,6 +31,7 @@ class Prepared:
     layers: list[Layer]
     placement: Placement
     skipped: list[Layer]
+    float_kinds: frozenset[str]
 
 
 @dataclass(kw_only=True)
@@ -71,7 +72,16 @@ def _placed(graph: Graph, float_layers: frozenset[str], float_kinds: frozenset[s
     found = find_layers(graph)
     layers = [layer for layer in found if layer.name not in float_layers]
     skipped = [layer for layer in found if layer.name in float_layers]
-    return Prepared(graph=graph, layers=layers, placement=place(graph, layers, skip_kinds=float_kinds), skipped=skipped)
+    placement = place(graph, layers, skip_kinds=float_kinds)
+    return Prepared(graph=graph, layers=layers, placement=placement, skipped=skipped, float_kinds=float_kinds)
+
+
+def keep_far_joins_float(prepared: Prepared, ranges: ChannelRanges) -> int:
+    """Place anew without the Concats that join what one scale cannot hold; returns how many there are."""
+    far = far_joins(prepared.graph, prepared.placement, ranges)
+    if far:
+        prepared.placement = place(prepared.graph, prepared.layers, skip_kinds=prepared.float_kinds, skip_nodes=far)
+    return len(far)
 
 
 def channel_ranges(prepared: Prepared, feeds: Feeds) -> ChannelRanges:
@@ -112,7 +122,7 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
         for layer in rounded:
             moments[layer.name].add(seen[layer.name].patches(tensors[layer.source], tensors[layer.linear].shape))
         for layer in layers if number < looked_at else ():
-            answer = np.clip(seen[layer.name].look(tensors[layer.linear]), layer.low, layer.high)
+            answer = layer.curve.apply(seen[layer.name].look(tensors[layer.linear]))
             sums[layer.name].append(answer.mean(axis=1, dtype=np.float64))
 
     quantised = sorted(prepared.placement.tensors)
@@ -157,9 +167,10 @@ def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, co
 def range_choices(observed: Observed) -> dict[str, dict[str, Scale]]:
     """The activation scales worth trying, by the word that a report uses."""
     placement = observed.prepared.placement
+    curves = {layer.linear: layer.curve for layer in observed.prepared.layers if layer.linear == layer.out}
     return {
         "full ranges": widest(placement, observed.ranges),
-        "least-error ranges": cheapest(placement, observed.ranges, observed.histograms),
+        "least-error ranges": cheapest(placement, observed.ranges, observed.histograms, curves),
     }
 
 

@@ -21,6 +21,7 @@ from edgeopt.compiler.quantize.calibrate import (
     calibrated,
     channel_ranges,
     equalised,
+    keep_far_joins_float,
     observe,
     passes,
     prepare,
@@ -117,6 +118,7 @@ def _choices(prepared: Prepared, feeds: Feeds, budget: Budget) -> tuple[list[_Ch
     ranges = channel_ranges(prepared, feeds)
     second = (time.monotonic() - started) / max(1, feeds.count)
     looked_at = _affordable(second, prepared, budget, feeds.count)
+    far = keep_far_joins_float(prepared, ranges)
     lifted, lifted_ranges, count = equalised(prepared, ranges)
     bases = [(prepared, ranges, "as given")] if budget.search or not count else []
     bases += [(lifted, lifted_ranges, f"{count} tensors equalised")] if count else []
@@ -128,7 +130,10 @@ def _choices(prepared: Prepared, feeds: Feeds, budget: Budget) -> tuple[list[_Ch
         ]
     if not budget.search:
         choices = choices[-1:]
-    return choices, [f"ranges and rounding from {feeds.count} samples, biases from {looked_at}"]
+    notes = [f"ranges and rounding from {feeds.count} samples, biases from {looked_at}"]
+    if far:
+        notes.append(f"{far} Concat stay float: what they join is too different in size for one scale")
+    return choices, notes
 
 
 def _affordable(second: float, prepared: Prepared, budget: Budget, count: int) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.compiler.quantize.curve import IDENTITY, Curve, clip_bound, curve_behind
 from edgeopt.compiler.quantize.graph import Array, Graph, attribute
 
 
@@ -23,7 +24,7 @@ class Layer:
     """One product with weights, as arrays that may be changed.
 
     `weight` is as stored: [O, I/group, ...] for Conv, [O, K] for Gemm (normalised to transB = 1). `source` is the data input, `linear` the product's own output,
-    `out` what the fused activation makes of it (`linear` when there is none). `low` and `high` are the activation's bounds; infinite without one.
+    `out` what the fused activation makes of it (`linear` when there is none). `curve` is whatever activation stands behind it, fused or not.
     """
 
     name: str
@@ -34,8 +35,7 @@ class Layer:
     weight: Array
     bias: Array
     group: int = 1
-    low: float = -np.inf
-    high: float = np.inf
+    curve: Curve = IDENTITY
     multiply_adds: int = 0
 
     @property
@@ -82,22 +82,12 @@ def _layer(graph: Graph, node: Any) -> Layer | None:
         bias=bias.astype(np.float32).reshape(-1),
         group=int(attribute(node, "group", 1)),
         multiply_adds=_multiply_adds(graph, node, weight),
+        curve=curve_behind(graph, node.output[0]),
     )
     activation = find_activation(graph, layer.linear)
     if activation is not None:
-        layer.out, layer.low, layer.high = activation.out, 0.0, activation.high
-    else:
-        _look_behind_reshape(graph, layer)
+        layer.out = activation.out
     return layer
-
-
-def _look_behind_reshape(graph: Graph, layer: Layer) -> None:
-    """The bounds of an activation that is not fused count for the layer's mean all the same."""
-    reader = graph.only_consumer(layer.linear)
-    if reader is not None and reader.op_type == "Reshape":
-        activation = find_activation(graph, reader.output[0])
-        if activation is not None:
-            layer.low, layer.high = 0.0, activation.high
 
 
 def _multiply_adds(graph: Graph, node: Any, weight: Array) -> int:
@@ -115,17 +105,10 @@ def find_activation(graph: Graph, tensor: str) -> Activation | None:
     if reader.op_type == "Relu":
         return Activation(out=reader.output[0], high=np.inf)
     if reader.op_type == "Clip":
-        low, high = (_bound(graph, reader, position) for position in (1, 2))
+        low, high = (clip_bound(graph, reader, position) for position in (1, 2))
         if low == 0.0 and high is not None:
             return Activation(out=reader.output[0], high=high)
     return None
-
-
-def _bound(graph: Graph, node: Any, position: int) -> float | None:
-    if len(node.input) <= position or not node.input[position]:
-        return float("-inf") if position == 1 else float("inf")
-    value = graph.constant(node.input[position])
-    return None if value is None else float(value.reshape(-1)[0])
 
 
 def _has_float_weights(graph: Graph, node: Any) -> bool:

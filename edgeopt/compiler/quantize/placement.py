@@ -12,6 +12,7 @@ from typing import Any
 
 from edgeopt.compiler.quantize.graph import Graph, attribute
 from edgeopt.compiler.quantize.layers import Activation, Layer, find_activation
+from edgeopt.compiler.quantize.observe import ChannelRanges
 
 CARRIED = frozenset(
     {
@@ -39,6 +40,11 @@ MADE = frozenset(
 JOINED = frozenset({"Concat"})
 """Their inputs share one scale, so that nothing is converted; unless the ranges are too far apart."""
 
+TABLED = frozenset({"LeakyRelu", "Sigmoid", "Tanh", "Gelu", "HardSigmoid"})
+
+FAR_APART = 32.0
+"""A Concat whose inputs' ranges differ by more than this stays float: in one scale the smaller would have three bits left (detectors join boxes and scores, ORT#10787)."""
+
 
 @dataclass(kw_only=True)
 class Placement:
@@ -60,13 +66,20 @@ class Placement:
         return members
 
 
-def place(graph: Graph, layers: Iterable[Layer], *, skip_kinds: frozenset[str] = frozenset()) -> Placement:
+def place(
+    graph: Graph,
+    layers: Iterable[Layer],
+    *,
+    skip_kinds: frozenset[str] = frozenset(),
+    skip_nodes: frozenset[str] = frozenset(),
+) -> Placement:
     """Decide it for the whole graph.
 
     Args:
         graph: normalised.
         layers: those that are to be int8; others stay float.
         skip_kinds: operators between layers that are to stay float.
+        skip_nodes: first outputs of single nodes that are to stay float.
     """
     chosen = list(layers)
     made_by_layer = {layer.out for layer in chosen}
@@ -75,14 +88,14 @@ def place(graph: Graph, layers: Iterable[Layer], *, skip_kinds: frozenset[str] =
         node.output[0]: node
         for node in graph.graph.node
         if node.op_type in (CARRIED | MADE) - skip_kinds
-        and node.output[0] not in made_by_layer
+        and node.output[0] not in made_by_layer | skip_nodes
         and all(graph.is_float(name) for name in node.output if name)
         and _is_plain(graph, node)
     }
     _shrink(graph, taken, made_by_layer, inner)
     placement = Placement(nodes=set(taken) | set(inner))
     placement.activations = {
-        layer.linear: Activation(out=layer.out, high=layer.high) for layer in chosen if layer.out != layer.linear
+        layer.linear: Activation(out=layer.out, high=layer.curve.high) for layer in chosen if layer.out != layer.linear
     } | _behind_sums(graph, taken)
     _collect(graph, placement, chosen, taken)
     _unite(graph, placement, taken)
@@ -101,6 +114,17 @@ def _behind_sums(graph: Graph, taken: dict[str, Any]) -> dict[str, Activation]:
         if activation is not None and activation.out in taken:
             found[first] = activation
     return found
+
+
+def far_joins(graph: Graph, placement: Placement, ranges: ChannelRanges) -> frozenset[str]:
+    """First outputs of the int8 Concats whose inputs are too different for one scale."""
+    far = set()
+    for node in graph.graph.node:
+        if node.op_type in JOINED and node.output[0] in placement.nodes:
+            sizes = [max(-low, high) for low, high in (ranges.range([name]) for name in data_inputs(graph, node))]
+            if max(sizes) > FAR_APART * max(min(sizes), 1e-30):
+                far.add(node.output[0])
+    return frozenset(far)
 
 
 def data_inputs(graph: Graph, node: Any) -> list[str]:
@@ -180,6 +204,10 @@ def _unite(graph: Graph, placement: Placement, taken: dict[str, Any]) -> None:
 
 
 def _is_head(graph: Graph, placement: Placement, layer: Layer) -> bool:
+    """Some float operators become a table of codes when a quantiser comes behind them, and the runtime's tables take one scale only."""
+    readers = graph.consumers.get(layer.out, [])
     return layer.out in placement.tensors and not any(
-        reader.output[0] in placement.nodes for reader in graph.consumers.get(layer.out, [])
+        reader.op_type in TABLED or name in placement.nodes or name in placement.tensors
+        for reader in readers
+        for name in reader.output
     )

@@ -7,10 +7,11 @@ solved by search). Values that are exactly 0 cost nothing in any range and do no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from edgeopt.compiler.quantize.curve import Curve
 from edgeopt.compiler.quantize.emit import LEVELS, Scale, scale_for
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.observe import ChannelRanges
@@ -53,14 +54,21 @@ def widest(placement: Placement, ranges: ChannelRanges) -> dict[str, Scale]:
     return scales | {head: head_scale(ranges.low[head], ranges.high[head]) for head in placement.heads}
 
 
-def cheapest(placement: Placement, ranges: ChannelRanges, histograms: Histograms) -> dict[str, Scale]:
-    """Every quantiser over the range that costs least; heads as they are, because each channel has its own there."""
+def cheapest(
+    placement: Placement, ranges: ChannelRanges, histograms: Histograms, curves: Mapping[str, Curve]
+) -> dict[str, Scale]:
+    """Every quantiser over the range that costs least; heads as they are, because each channel has its own there.
+
+    `curves`: by tensor, what its only reader makes of it: an error counts as much as it still is behind it.
+    """
     scales = widest(placement, ranges)
     for lead, members in placement.groups().items():
         if lead in placement.heads:
             continue
         values, counts = _merged(histograms, members)
         if counts.sum() > 0:
+            if len(members) == 1 and lead in curves:
+                counts = counts * np.square(curves[lead].slope(values))
             scales[lead] = scale_for(*least_error_range(values, counts, *ranges.range(members)))
     return scales
 

@@ -1,0 +1,209 @@
+"""Placement, the fusion gate, and the ladder as a whole; the failure book of int8 as tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edgeopt.compiler.quantize.calibrate import channel_ranges, keep_far_joins_float, prepare
+from edgeopt.compiler.quantize.emit import emit
+from edgeopt.compiler.quantize.fusion import coverage
+from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
+from edgeopt.compiler.quantize.observe import answers
+from edgeopt.compiler.refuse import Refused
+from edgeopt.compiler.widen import widen
+from tests import models
+from tests.unit.compiler.quantize import nets
+
+
+def made(model, tmp_path, *, count=24, float_first=0, budget="standard", signed=False):
+    samples = nets.feeds(tmp_path, count=count)
+    return quantise(model, samples, signed=signed, float_first=float_first, budget=BUDGETS[budget], scratch=tmp_path)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_everything_fuses_under_the_rules_of_its_own_cpu(tmp_path, signed):
+    result = made(nets.classifier(), tmp_path, signed=signed)
+    share = result.coverage.arm_share if signed else result.coverage.x86_share
+    assert share == 1.0
+    assert result.coverage.fused(arm=signed) == 4
+
+
+def test_signed_activations_may_not_fuse_on_x86(tmp_path):
+    """What makes a plain S8S8 file slower than float there: the runtime turns signed into unsigned only along plain chains. The file says so, product by product."""
+    chain = nets.Chain().conv(4).op("Relu").conv(4).op("Relu")
+    left = chain.tensor
+    model = chain.conv(4).op("Relu").op("Concat", left, axis=1).model()
+    covered = coverage(emit(nets.int8(model, nets.feeds(tmp_path)), signed=True), tmp_path)
+    assert covered.fused(arm=True) == 3
+    assert covered.fused(arm=False) < 3
+    assert any(product.reason and "do not fuse" in product.reason for product in covered.products)
+
+
+def test_the_notes_say_what_was_tried_and_chosen(tmp_path):
+    result = made(nets.classifier(), tmp_path, count=100)
+    assert sum(note.startswith("tried:") for note in result.notes) >= 2
+    assert sum(note.startswith("chosen:") for note in result.notes) == 1
+    assert any("run in int8" in note for note in result.notes)
+
+
+def test_the_same_samples_give_the_same_file(tmp_path):
+    first, second = (made(nets.classifier(), tmp_path, budget="instant").model.SerializeToString() for _ in range(2))
+    assert first == second
+
+
+def test_a_float_stem_keeps_the_first_layers_as_they_are(tmp_path):
+    result = made(nets.classifier(), tmp_path, float_first=2)
+    assert [product.x86 for product in result.coverage.products] == [False, False, True, True]
+    assert "weights are float" in result.coverage.products[0].reason
+    assert any("first 2 layers stay float" in note for note in result.notes)
+
+
+def test_a_network_without_layers_is_refused(tmp_path):
+    with pytest.raises(Refused, match="nothing in the graph could be quantised"):
+        made(nets.Chain().op("Relu").model(), tmp_path)
+
+
+def test_an_answer_that_is_no_number_is_never_the_best():
+    good, bad = [[np.ones(2, np.float32)]], [[np.array([1, np.nan], np.float32)]]
+    assert sqnr_db(good, bad) == -np.inf
+    assert sqnr_db(good, good) == np.inf
+
+
+def test_boxes_and_scores_in_one_concat_stay_float(tmp_path):
+    """Failure book: 640 to 1 in one scale leaves the scores nothing (ORT#10787)."""
+    chain = nets.Chain().conv(4).op("Relu")
+    shared = chain.tensor
+    boxes = chain.conv(4).tensor
+    chain.tensor = shared
+    model = chain.conv(4).op("Concat", boxes, axis=1).op("MaxPool", kernel_shape=[1, 1]).model()
+    joined = chain.nodes[-2].output[0]
+    chain.channels = 8
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith(boxes):
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(640)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    model = nets.shape_inference.infer_shapes(model)
+    tail, constants = nets.conv(chain.tensor, "last", 4, 8)
+    model.graph.node.append(tail)
+    model.graph.initializer.extend(constants)
+    model.graph.output[0].name = "last"
+    model = nets.shape_inference.infer_shapes(model)
+    samples = nets.feeds(tmp_path)
+    prepared = prepare(model)
+    assert joined in prepared.placement.nodes
+    assert keep_far_joins_float(prepared, channel_ranges(prepared, samples)) == 1
+    assert joined not in prepared.placement.nodes
+
+
+def test_silu_stays_in_int8_and_near_the_float_network(tmp_path):
+    """Failure book: a Sigmoid and a product between layers, lopsided ranges."""
+    chain = nets.Chain().conv(8)
+    for _ in range(3):
+        linear = chain.tensor
+        chain.op("Sigmoid").op("Mul", linear).conv(8)
+    result = made(chain.model(), tmp_path)
+    samples = nets.feeds(tmp_path, seed=3)
+    assert result.coverage.x86_share == 1.0
+    assert sqnr_db(answers(chain.model(), samples, fused=False), answers(result.model, samples, fused=True)) > 20
+
+
+def test_a_depthwise_network_survives(tmp_path):
+    """Failure book: per-tensor weights behind a folded batch norm collapse; per-channel ones, equalised, must not."""
+    chain = nets.Chain().conv(8).clip()
+    for _ in range(3):
+        chain.conv(8, group=8, scale=0.6).clip().conv(8, kernel=1, scale=0.6).clip()
+    model = chain.op("GlobalAveragePool").gemm(5).model()
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4 and tensor.dims[1] == 1:
+            values = numpy_helper.to_array(tensor) * np.logspace(-2, 0.5, 8, dtype=np.float32).reshape(-1, 1, 1, 1)
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    samples = nets.feeds(tmp_path, seed=3)
+    truth = answers(model, samples, fused=False)
+    assert sqnr_db(truth, answers(made(model, tmp_path).model, samples, fused=True)) > 20
+
+
+def test_a_matrix_product_with_a_bias_becomes_one_int8_product(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["p"]),
+        helper.make_node("Add", ["b", "p"], ["s"]),
+        helper.make_node("Relu", ["s"], ["r"]),
+        helper.make_node("Gemm", ["r", "w2", "b2"], ["y"], alpha=0.5, beta=2.0),
+    ]
+    constants = [
+        models.weights("w", 6, 5),
+        models.weights("b", 1, 5),
+        models.weights("w2", 5, 4),
+        models.weights("b2", 1, 4),
+    ]
+    model = models.make(nodes, [models.value("x", ["n", 6])], [models.value("y", ["n", 4])], constants)
+    samples = nets.feeds(tmp_path, shape=(2, 6))
+    result = quantise(model, samples, signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+    assert [product.kind for product in result.coverage.products] == ["Gemm", "Gemm"]
+    assert result.coverage.x86_share == 1.0
+    truth = answers(model, samples, fused=False)
+    assert sqnr_db(truth, answers(result.model, samples, fused=True)) > 30
+
+
+def test_products_that_int8_cannot_help_stay_as_they_are(tmp_path):
+    """Two computed factors, and a Gemm whose first factor is transposed."""
+    nodes = [
+        helper.make_node("Gemm", ["x", "w", "b"], ["g"], transB=1),
+        helper.make_node("MatMul", ["g", "x"], ["m"]),
+        helper.make_node("Gemm", ["m", "w2"], ["y"], transA=1),
+    ]
+    constants = [models.weights("w", 4, 4), models.weights("b", 4), models.weights("w2", 4, 4)]
+    model = models.make(nodes, [models.value("x", [4, 4])], [models.value("y", [4, 4])], constants)
+    samples = nets.feeds(tmp_path, shape=(4, 4))
+    result = quantise(model, samples, signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+    reasons = [product.reason for product in result.coverage.products]
+    assert [reason is None for reason in reasons] == [True, False, False]
+    assert "second factor is computed" in reasons[1] or "computed while running" in reasons[1]
+
+
+def test_few_samples_are_not_divided_and_one_is_enough(tmp_path):
+    assert "ranges and rounding from 1 samples" in made(nets.classifier(), tmp_path, count=1).notes[0]
+
+
+def half(model):
+    """The model with weights, input and output in float16."""
+    del model.graph.value_info[:]
+    for tensor in model.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for v in (*model.graph.input, *model.graph.output):
+        v.type.tensor_type.elem_type = TensorProto.FLOAT16
+    return model
+
+
+def test_a_half_precision_network_is_widened_and_keeps_its_signature(tmp_path):
+    chain = nets.Chain().conv(4).op("Relu").conv(4)
+    narrow = half(chain.model())
+    path = tmp_path / "half.onnx"
+    onnx.save(narrow, path)
+    wide = onnx.load(path)
+    assert widen(wide)
+    onnx.checker.check_model(wide)
+    assert [v.type.tensor_type.elem_type for v in (*wide.graph.input, *wide.graph.output)] == [TensorProto.FLOAT16] * 2
+    assert {t.data_type for t in wide.graph.initializer} == {TensorProto.FLOAT}
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float16)
+    narrow_says, wide_says = (answers(m, [{"x": x}], fused=False)[0][0] for m in (narrow, wide))
+    np.testing.assert_allclose(wide_says.astype(np.float32), narrow_says.astype(np.float32), atol=2e-2)
+
+
+def test_a_float32_network_has_nothing_to_widen():
+    model = nets.classifier()
+    before = model.SerializeToString()
+    assert not widen(model)
+    assert model.SerializeToString() == before
+
+
+def test_a_pointwise_head_answers_in_float(tmp_path):
+    """Averaged class scores below half a step would be lost if they were rounded first."""
+    model = nets.Chain().conv(8).op("Relu").conv(6, kernel=1).op("Relu").op("GlobalAveragePool").model()
+    result = made(model, tmp_path)
+    assert "Gemm" in [product.kind for product in result.coverage.products]
+    assert result.coverage.x86_share == 1.0
+    samples = nets.feeds(tmp_path, seed=5)
+    assert sqnr_db(answers(model, samples, fused=False), answers(result.model, samples, fused=True)) > 30
