@@ -61,7 +61,7 @@ def load_samples(  # noqa: PLR0913  # independent settings, each with a name
     for text in reader.notes:
         if note is not None:
             note(text)
-    return make_samples([each.name for each in model.inputs], rows, source=spec, notes=reader.notes)
+    return make_samples([each.name for each in model.inputs], rows, source=spec, notes=reader.notes, items=reader.items)
 
 
 class _Reader:
@@ -69,6 +69,7 @@ class _Reader:
 
     def __init__(self, model: ModelInfo, preprocess: Preprocess | None, shapes: Shapes, base: Path) -> None:
         self.notes: list[str] = []
+        self.items: list[str] = []
         self._inputs = model.inputs
         self._shapes = {spec.name: expected_shape(spec, shapes) for spec in model.inputs}
         self._preprocess = preprocess
@@ -103,6 +104,7 @@ class _Reader:
         rows: list[Row] = []
         for file in files:
             label = self._label(file)
+            self.items.append(label)
             rows.append((fit(apply(read_image(file, label), settings), spec, shape, label),))
         return rows
 
@@ -119,6 +121,7 @@ class _Reader:
                 self._remark(
                     f"{spec.name}: {array.dtype} samples are fed as {spec.dtype}, their values unchanged (not scaled to 0..1)"
                 )
+        self.items.append(self._label(file))
         return self.fitted(row, self._label(file))
 
     def _split(self, row: Sequence[Array], label: str, limit: int, seed: int) -> list[Row]:
@@ -128,9 +131,11 @@ class _Reader:
         if count is None:
             return [self.fitted(row, label)]
         self._remark(f"{label}: read as {count} samples along the first axis")
+        chosen = stratified(count, limit, seed)
+        self.items += [f"{label}, sample {i}" for i in chosen]
         return [
-            self.fitted([_part(array, i, count) for array in row], f"{label}, sample {i}")
-            for i in stratified(count, limit, seed)
+            self.fitted([_part(array, i, count) for array in row], item)
+            for i, item in zip(chosen, self.items, strict=True)
         ]
 
     def _batches(self, array: Array, spec: TensorSpec) -> int | None:

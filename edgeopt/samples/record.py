@@ -34,7 +34,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Inputs exactly as they are fed to the model.
 
     `arrays[i][j]` is input `names[j]` of sample `i`, with its batch axis. `digest` is sha256 in hex over names, dtypes, shapes and bytes.
-    `source` says in words where they come from. `synthetic` samples are random: fit for timing, never for agreement. `notes` are
+    `source` says in words where they come from, `items` what each sample is called (its file), as many as samples or none. `synthetic` samples are random: fit for timing, never for agreement. `notes` are
     assumptions that were made on the way, sentences for people.
     """
 
@@ -44,6 +44,7 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     source: str
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -61,6 +62,7 @@ def make_samples(
     source: str,
     synthetic: bool = False,
     notes: Sequence[str] = (),
+    items: Sequence[str] = (),
 ) -> Samples:
     """Build the record and its digest. Arrays are made C-contiguous, nothing else is changed.
 
@@ -81,6 +83,7 @@ def make_samples(
         source=source,
         synthetic=synthetic,
         notes=tuple(notes),
+        items=tuple(items),
     )
 
 
@@ -101,6 +104,7 @@ def select(samples: Samples, indices: Sequence[int]) -> Samples:
         source=samples.source,
         synthetic=samples.synthetic,
         notes=samples.notes,
+        items=[samples.items[i] for i in indices] if samples.items else (),
     )
 
 

@@ -15,7 +15,7 @@ from edgeopt.domain.preprocess import Preprocess
 from edgeopt.errors import ConfigError, SamplesError
 from edgeopt.samples.folders import find_files
 from edgeopt.samples.read import load_samples
-from edgeopt.samples.record import Samples
+from edgeopt.samples.record import Samples, select
 from edgeopt.samples.user_code import call_function
 from tests.builders import make_model
 
@@ -64,6 +64,21 @@ def test_a_folder_of_images_is_read_sorted_and_deep(tmp_path: Path) -> None:
     assert (samples.source, samples.synthetic) == ("imgs/", False)
     assert said == list(samples.notes)
     assert "scaled to 0..1" in said[0]
+
+
+def test_samples_are_called_by_their_files(tmp_path: Path) -> None:
+    """Whatever is chosen of them, so that the worst can be looked at."""
+    save_image(tmp_path / "imgs" / "a.png")
+    save_image(tmp_path / "imgs" / "b.png")
+    images = load("imgs", tmp_path)
+    assert images.items == ("imgs/a.png", "imgs/b.png")
+    assert select(images, [1]).items == ("imgs/b.png",)
+    row = model(x=("float32", 1, 4))
+    np.save(tmp_path / "rows.npy", np.zeros((3, 4), dtype=np.float32))
+    assert load("rows.npy", tmp_path, row).items == tuple(f"rows.npy, sample {i}" for i in range(3))
+    (tmp_path / "arrays").mkdir()
+    np.save(tmp_path / "arrays" / "a.npy", np.zeros((1, 4), dtype=np.float32))
+    assert load("arrays", tmp_path, row).items == ("arrays/a.npy",)
 
 
 def test_settings_are_followed(tmp_path: Path) -> None:
