@@ -1,219 +1,129 @@
-"""How far a variant's answers are from the original's. Pure numpy: values in, a record out.
+"""How far a variant's answers are from the original's: one record, by the kind of task. Pure numpy: values in, a record out.
 
-Definitions, for samples i and outputs j, reference r_ij, answer y_ij:
+What each figure means is said where it is computed, in `edgeopt.compiler.score`, and in short in `domain.variant.Fidelity`.
 
-- agreement, task `classification`: share of samples whose first output has its largest score at the same class in both
-  (a sample with several rows, N > 1, counts each row). Other tasks: the cosine below.
-- agreement_lower: one-sided 95 % Clopper-Pearson bound (Clopper and Pearson, Biometrika 26, 1934), exact for independent samples.
-- cosine: r.y / (|r| |y|) per sample and float output, averaged over outputs, then over samples; 1 when both are zero, 0 when one is.
-  Integer and bool outputs count as their share of equal elements.
-- SQNR in dB: 10 log10(sum r^2 / sum (r - y)^2), both sums over all samples and all float outputs; None when the noise is zero.
-- finite: no NaN and no infinity in the answers where the reference is finite. Elements where the reference itself is not finite are left out.
+Not here on purpose: a temperature for over-confident originals from their self-consistency under augmentation (flips, shifts). On the models of
+`benchmarks/compression/estimate.py` it made the expected drop better for one and worse for two: stable answers are not right answers.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
-from edgeopt.domain.model import Task
+from edgeopt.compiler.score.bounds import bootstrap_interval, clopper_pearson_lower
+from edgeopt.compiler.score.detection import score_detection
+from edgeopt.compiler.score.embedding import score_embedding
+from edgeopt.compiler.score.form import Mismatch, Outputs, check_form
+from edgeopt.compiler.score.gap import real_kernel_gap
+from edgeopt.compiler.score.regression import score_regression
+from edgeopt.compiler.score.scored import Scored
+from edgeopt.compiler.score.segmentation import score_segmentation
+from edgeopt.compiler.score.top1 import score_classification, score_tokens
+from edgeopt.compiler.score.values import Values, compare_values
+from edgeopt.compiler.score.worst import worst_clusters, worst_samples
+from edgeopt.domain.model import Task, TensorSpec
 from edgeopt.domain.variant import Fidelity
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Outputs = Sequence[Sequence[Array]]
-"""Samples x outputs."""
+__all__ = ["Mismatch", "clopper_pearson_lower", "compare", "real_kernel_gap"]
 
-ALPHA = 0.05
-LARGEST = float(np.finfo(np.float64).max)
-"""Records hold no infinity: JSON has none."""
-
-
-class Mismatch(Exception):
-    """The answers have another form than the reference's, so they cannot be compared."""
-
-
-class _Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One output of one sample, compared."""
-
-    cosine: float
-    signal: float
-    noise: float
-    max_abs_error: float
-    identical: bool
-    finite: bool
-    excluded: int
+NO_SCORES = "it has no finite scores of classes"
+NO_BOUND = "only the top-1 agreement of a classifier or a token model has a bound"
+_PLAIN: dict[Task, Callable[[Outputs, Outputs], Scored]] = {
+    "classification": score_classification,
+    "tokens": score_tokens,
+    "segmentation": score_segmentation,
+    "embedding": score_embedding,
+}
 
 
-def compare(reference: Outputs, outputs: Outputs, *, task: Task, where: Literal["host", "device"]) -> Fidelity:
+def compare(
+    reference: Outputs,
+    outputs: Outputs,
+    *,
+    task: Task,
+    where: Literal["host", "device"],
+    inputs: Sequence[TensorSpec] = (),
+    names: Sequence[str] = (),
+    seed: int = 0,
+) -> Fidelity:
     """Compare answers, samples x outputs, with the original's.
+
+    Args:
+        reference: the original's answers.
+        outputs: the variant's, of the same form; detectors may answer another number of boxes.
+        task: what the outputs are.
+        where: who computed `outputs`.
+        inputs: the model's, whose size tells the grid of a detector.
+        names: of the samples, or none.
+        seed: of resampling and clustering.
 
     Raises:
         Mismatch: another number of samples or outputs, other shapes, integers for floats, or no samples at all.
     """
-    _check_form(reference, outputs)
-    pairs = [[_compare_pair(r, y) for r, y in zip(a, b, strict=True)] for a, b in zip(reference, outputs, strict=True)]
-    flat = [pair for row in pairs for pair in row]
-    cosine = float(np.mean([np.mean([pair.cosine for pair in row]) for row in pairs]))
-    signal, noise = math.fsum(pair.signal for pair in flat), math.fsum(pair.noise for pair in flat)
-    finite = all(pair.finite for pair in flat)
-    if task == "classification":
-        same, total = _top1(reference, outputs)
-        agreement, lower = same / total, clopper_pearson_lower(same, total)
-    else:
-        agreement, lower = cosine, None
+    check_form(reference, outputs, open_rows=task == "detection")
+    values = compare_values(reference, outputs)
+    scored = _score(reference, outputs, values, task, inputs)
+    drop = _expected_drop(scored, seed)
     return Fidelity(
         where=where,
-        metric="top1" if task == "classification" else "cosine",
+        metric=scored.metric,
         samples=len(reference),
-        agreement=agreement,
-        agreement_lower=lower,
-        cosine=cosine,
-        sqnr_db=_sqnr_db(signal, noise),
-        max_abs_error=max(pair.max_abs_error for pair in flat),
-        identical=all(pair.identical for pair in flat),
-        finite=finite,
-        notes=_notes(flat, signal, noise),
+        agreement=scored.agreement,
+        agreement_lower=scored.lower,
+        cosine=float(np.mean(values.cosines)),
+        sqnr_db=values.sqnr_db,
+        max_abs_error=values.max_abs_error,
+        identical=values.identical,
+        finite=values.finite,
+        notes=(*values.notes, *scored.notes),
+        kl=_mean_known(scored.kl),
+        worst_samples=worst_samples(scored.each, scored.kl, values.cosines, names),
+        worst_clusters=worst_clusters(scored.each, scored.labels, reference, seed=seed),
+        reasons=_reasons(scored, drop),
+        **drop,
+        **scored.extra,
     )
 
 
-def _notes(pairs: Sequence[_Pair], signal: float, noise: float) -> tuple[str, ...]:
-    """What the figures leave out, as sentences."""
-    notes = []
-    excluded = sum(pair.excluded for pair in pairs)
-    if excluded:
-        notes.append(f"{excluded:,} values were left out because the original itself answers NaN or infinity there")
-    if not all(pair.finite for pair in pairs):
-        notes.append("it answers NaN or infinity where the original does not; error and SQNR are over the other values")
-    if noise > 0.0 and _sqnr_db(signal, noise) is None:
-        notes.append("no SQNR: the original's answers are all zero, or too large to square")
-    return tuple(notes)
+def _score(reference: Outputs, outputs: Outputs, values: Values, task: Task, inputs: Sequence[TensorSpec]) -> Scored:
+    """By task; as numbers alone where the task's own figure says nothing."""
+    if task in _PLAIN:
+        return _PLAIN[task](reference, outputs)
+    found: Scored | str = ""
+    if task == "regression":
+        found = score_regression(reference, outputs)
+    elif task == "detection":
+        found = score_detection(reference, outputs, inputs)
+    return _by_cosine(values, found) if isinstance(found, str) else found
 
 
-def _sqnr_db(signal: float, noise: float) -> float | None:
-    if not (0.0 < noise < math.inf and 0.0 < signal < math.inf):
-        return None
-    return 10.0 * (math.log10(signal) - math.log10(noise))
+def _by_cosine(values: Values, why: str) -> Scored:
+    """Mean cosine of all outputs; `why` says why nothing better could be had, empty where nothing better was asked for."""
+    each = np.clip(np.array(values.cosines), 0.0, 1.0)
+    notes = (f"compared by cosine: {why}",) if why else ()
+    return Scored(metric="cosine", agreement=float(np.mean(each)), each=each, notes=notes)
 
 
-def _check_form(reference: Outputs, outputs: Outputs) -> None:
-    if not reference:
-        raise Mismatch("there are no samples to compare")
-    if len(reference) != len(outputs):
-        raise Mismatch(f"there are answers to {len(outputs)} samples, not {len(reference)}")
-    for index, (expected, got) in enumerate(zip(reference, outputs, strict=True)):
-        if not expected or len(expected) != len(got):
-            raise Mismatch(f"sample {index} has {len(got)} outputs, not {len(expected)}")
-        for j, (r, y) in enumerate(zip(expected, got, strict=True)):
-            if r.shape != y.shape:
-                raise Mismatch(f"output {j} of sample {index} has the shape {list(y.shape)}, not {list(r.shape)}")
-            if (r.dtype.kind == "f") != (y.dtype.kind == "f"):
-                raise Mismatch(f"output {j} of sample {index} is {y.dtype}, not {r.dtype}")
+def _reasons(scored: Scored, drop: dict[str, Any]) -> dict[str, str]:
+    """By field why a figure is None."""
+    known = {"kl": _mean_known(scored.kl), "expected_drop": drop.get("expected_drop"), "agreement_lower": scored.lower}
+    general = {"agreement_lower": NO_BOUND, "kl": NO_SCORES, "expected_drop": NO_SCORES}
+    return scored.reasons | {f: scored.reasons.get(f, general[f]) for f, value in known.items() if value is None}
 
 
-def _compare_pair(reference: Array, answer: Array) -> _Pair:
-    if reference.size == 0:
-        return _Pair(cosine=1.0, signal=0.0, noise=0.0, max_abs_error=0.0, identical=True, finite=True, excluded=0)
-    if reference.dtype.kind != "f":
-        return _compare_exact(reference, answer)
-    known = np.isfinite(reference)
-    answered = np.isfinite(answer)
-    finite = bool(answered[known].all())
-    both = known & answered
-    r, y = reference[both].astype(np.float64), answer[both].astype(np.float64)
-    with np.errstate(all="ignore"):
-        difference = r - y
-        signal, noise = float(r @ r), float(difference @ difference)
-        largest = float(np.max(np.abs(difference), initial=0.0))
-    return _Pair(
-        cosine=_cosine(r, y) if finite else 0.0,
-        signal=signal,
-        noise=noise,
-        max_abs_error=min(largest, LARGEST),
-        identical=bool(np.array_equal(reference, answer, equal_nan=True)),
-        finite=finite,
-        excluded=int(reference.size - known.sum()),
-    )
+def _expected_drop(scored: Scored, seed: int) -> dict[str, Any]:
+    """The mean margin with its interval. Where nothing flipped there is nothing to resample, and the certified drop is the upper end."""
+    if scored.margins is None or np.isnan(scored.margins).all():
+        return {}
+    margins = scored.margins[~np.isnan(scored.margins)]
+    low, high = bootstrap_interval(margins, seed=seed)
+    if not margins.any() and scored.lower is not None:
+        high = 1.0 - scored.lower
+    return {"expected_drop": float(margins.mean()), "expected_drop_low": low, "expected_drop_high": high}
 
 
-def _compare_exact(reference: Array, answer: Array) -> _Pair:
-    """Labels, counts, masks: right or wrong. They add nothing to SQNR."""
-    share = float(np.mean(reference == answer))
-    gap = np.abs(reference.astype(np.float64) - answer.astype(np.float64))
-    return _Pair(
-        cosine=share,
-        signal=0.0,
-        noise=0.0,
-        max_abs_error=float(np.max(gap)),
-        identical=share == 1.0,
-        finite=True,
-        excluded=0,
-    )
-
-
-def _cosine(r: Array, y: Array) -> float:
-    """Scaled first, so that the squares of large answers do not overflow."""
-    largest = max(float(np.max(np.abs(r), initial=0.0)), float(np.max(np.abs(y), initial=0.0)))
-    if largest == 0.0:
-        return 1.0
-    r, y = r / largest, y / largest
-    norms = math.sqrt(float(r @ r) * float(y @ y))  # one root, so that equal answers give exactly 1
-    return float(min(1.0, max(-1.0, float(r @ y) / norms))) if norms > 0.0 else 0.0
-
-
-def _top1(reference: Outputs, outputs: Outputs) -> tuple[int, int]:
-    """(rows with the same best class, rows). A NaN never agrees."""
-    same = total = 0
-    for expected, got in zip(reference, outputs, strict=True):
-        r, y = _scores(expected[0]), _scores(got[0])
-        agrees = (np.argmax(r, axis=1) == np.argmax(y, axis=1)) & ~np.isnan(y).any(axis=1)
-        same += int(agrees.sum())
-        total += len(agrees)
-    if total == 0:
-        raise Mismatch("the first output has no rows of class scores")
-    return same, total
-
-
-def _scores(array: Array) -> Array:
-    """[N, C] or [N, C, 1, 1] as [N, C]; a bare [C] is one row."""
-    if array.size == 0:
-        return np.zeros((0, 1))
-    if array.ndim <= 1:
-        return array.reshape(1, -1)
-    return array.reshape(array.shape[0], -1)
-
-
-def clopper_pearson_lower(successes: int, n: int, alpha: float = ALPHA) -> float:
-    """Exact one-sided lower bound of a share at confidence 1 - alpha: the p at which `successes` or more of n has probability alpha.
-
-    By bisection on the binomial tail, whose terms are added in log space. Clopper and Pearson, Biometrika 26 (1934).
-
-    Raises:
-        ValueError: not 0 <= successes <= n, n < 1, or not 0 < alpha < 1.
-    """
-    if not (0 <= successes <= n and n >= 1 and 0.0 < alpha < 1.0):
-        raise ValueError(f"no bound for {successes} of {n} at alpha {alpha}")
-    if successes == 0:
-        return 0.0
-    if successes == n:
-        return float(alpha ** (1.0 / n))
-    k = np.arange(successes, n + 1)
-    log_choose = math.lgamma(n + 1) - np.array([math.lgamma(i + 1) + math.lgamma(n - i + 1) for i in k])
-    low, high = 0.0, 1.0
-    while high - low > 1e-12:
-        middle = (low + high) / 2.0
-        if _tail(k, n, middle, log_choose) < alpha:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-def _tail(k: Array, n: int, p: float, log_choose: Array) -> float:
-    """P(X >= k[0]) for X ~ Binomial(n, p)."""
-    terms = log_choose + k * math.log(p) + (n - k) * math.log1p(-p)
-    top = float(np.max(terms))
-    return math.exp(top) * float(np.sum(np.exp(terms - top)))
+def _mean_known(values: Any) -> float | None:
+    return None if values is None or np.isnan(values).all() else float(np.nanmean(values))

@@ -6,8 +6,11 @@ from typing import Literal
 
 import msgspec
 
-Task = Literal["classification", "other"]
-"""`classification`: the first output holds class scores, agreement is top-1. `other`: agreement is mean cosine similarity."""
+Task = Literal["classification", "detection", "segmentation", "embedding", "regression", "tokens", "other"]
+"""What the outputs are, which decides how a variant's are compared with the original's (`domain.variant.Fidelity.metric`).
+
+`tokens`: the first output holds scores of tokens or tags at every position. `other`: agreement is mean cosine similarity.
+"""
 
 
 class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,17 +34,51 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     needs_samples: bool = False
 
 
+Metric = Literal["top1", "cosine", "box_f1", "cell_f1", "miou", "one_minus_nrmse", "token_top1"]
+
+
+class WorstSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A held-out sample and its own figures. `index` counts held-out samples from 0, `name` is its file's where it has one."""
+
+    index: int
+    name: str | None
+    agreement: float
+    kl: float | None
+    cosine: float
+
+
+class WorstCluster(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of samples that loses more than others: `label` is `class 3` (the original answers that) or `cluster 2` (its answers are alike).
+
+    `p_value` is that of a permutation test, times the number of kinds. `examples` are indices of held-out samples.
+    """
+
+    label: str
+    samples: int
+    agreement: float
+    p_value: float
+    examples: tuple[int, ...] = ()
+
+
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     """How far a variant's answers are from the original's, on samples that calibration never saw.
 
-    `agreement` is top-1 agreement (0..1) for classification, mean cosine similarity (-1..1) otherwise. `agreement_lower` is the
-    one-sided 95 % Clopper-Pearson lower bound of the top-1 agreement, None for other tasks; `1 - agreement_lower` therefore
-    bounds the loss of accuracy. `sqnr_db` is the signal to quantisation noise ratio over all outputs; None when the noise is exactly zero
-    (see `identical`). `where` says who computed the variant's answers.
+    `agreement` is in 0..1, by `metric`: `top1` share of equal answers (classification), `token_top1` the same over positions, averaged over samples; `box_f1`
+    F1 of the original's boxes and the variant's (IoU 0.5 or more, same class), `cell_f1` the same of confident cells where boxes cannot be decoded; `miou` mean
+    intersection over union of masks; `one_minus_nrmse` of numbers, cut at 0; `cosine` mean similarity of anything else, cut at 0 for embeddings.
+
+    `agreement_lower` is the one-sided 95 % lower bound of the agreement for `top1` (Clopper-Pearson) and `token_top1` (over samples), None for others;
+    `1 - agreement_lower` bounds the loss of accuracy. `expected_drop` is the loss of accuracy that the original's own probabilities
+    expect, with a bootstrap 95 % interval over samples. It is never negative, and too high where the original is over-confident. `kl` is the
+    mean divergence from the original's class probabilities in nats.
+
+    `sqnr_db` is the signal to quantisation noise ratio over all outputs; None when the noise is exactly zero (see `identical`). `neighbour_recall` and
+    `similarity_spearman` are of embeddings, `r2` of regressions. `where` says who computed the variant's answers. `reasons` says by field name why a figure
+    that the task could have is None; `notes` are sentences for people.
     """
 
     where: Literal["host", "device"]
-    metric: Literal["top1", "cosine"]
+    metric: Metric
     samples: int
     agreement: float
     agreement_lower: float | None
@@ -54,6 +88,16 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     identical: bool
     finite: bool
     notes: tuple[str, ...] = ()
+    kl: float | None = None
+    expected_drop: float | None = None
+    expected_drop_low: float | None = None
+    expected_drop_high: float | None = None
+    neighbour_recall: float | None = None
+    similarity_spearman: float | None = None
+    r2: float | None = None
+    worst_samples: tuple[WorstSample, ...] = ()
+    worst_clusters: tuple[WorstCluster, ...] = ()
+    reasons: dict[str, str] = {}
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built", tag_field="status"):

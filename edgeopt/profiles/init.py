@@ -108,7 +108,12 @@ def render_config(answers: Answers) -> str:
         _line(
             "calibration", None, 200, "samples that calibrate int8; the others judge the result. At most half is taken"
         ),
-        _line("task", None, "classification", "or other; default: guessed from the model"),
+        _line(
+            "task",
+            None,
+            "classification",
+            "or detection, segmentation, embedding, regression, tokens, other; default: guessed from the model",
+        ),
         _line("recipes", None, ["clean", "int8-static"], "what to try; default: the device's profile"),
         "",
         "[goal]",

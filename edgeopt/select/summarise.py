@@ -34,6 +34,10 @@ TRUSTED_HALF_WIDTH = 0.05
 """A p50 whose interval reaches further than 5 % from its level is not trusted: the differences that matter are of that size."""
 
 
+NO_BOUND = "only the top-1 agreement of a classifier has a bound"
+"""For runs that were saved before records said it themselves."""
+
+
 class Level(msgspec.Struct, frozen=True, kw_only=True):
     """An estimate with its interval. `reason` says why the value, or its interval, is None."""
 
@@ -195,7 +199,7 @@ def _agreement(run: Run, candidate: Candidate, variant: Built) -> tuple[Fidelity
         reason = variant.fidelity_reason or "there are no samples to compare answers on"
         return None, dict.fromkeys(("agreement", "agreement_lower", "agreement_where"), reason)
     if fidelity.agreement_lower is None:
-        return fidelity, {"agreement_lower": "only the top-1 agreement of a classifier has a bound"}
+        return fidelity, {"agreement_lower": fidelity.reasons.get("agreement_lower", NO_BOUND)}
     return fidelity, {}
 
 

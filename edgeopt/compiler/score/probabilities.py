@@ -1,0 +1,76 @@
+"""Class scores as log-probabilities, whatever the network ends in, and what follows from them.
+
+For a position with teacher p_T, student p_S and their answers y_T = argmax p_T, y_S = argmax p_S:
+
+- KL = sum_c p_T(c) log(p_T(c) / p_S(c)), in nats, at temperature 1; probabilities below `FLOOR` count as `FLOOR`, since quantised softmax outputs are often exactly 0.
+- margin = p_T(y_T) - p_T(y_S): the accuracy that the flip costs if the teacher's probabilities are right; 0 where both answer alike.
+  Its mean is the expected drop in accuracy. It is never negative, though a true drop can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from edgeopt.compiler.score.form import Array
+
+Kind = Literal["logits", "probabilities", "log-probabilities", "independent"]
+"""`independent`: every score lies in 0..1 but they do not add up to 1, as those of sigmoids: no distribution over the classes."""
+
+FLOOR = 1e-7
+SUM_TOLERANCE = 0.02
+"""Of a sum of probabilities from 1: half precision over thousands of classes is that far off."""
+
+
+class Positions(msgspec.Struct, frozen=True, kw_only=True):
+    """Positions of one sample: arrays [P]. `kl` and `margins` are None where scores are no distribution."""
+
+    same: Array
+    kl: Array | None
+    margins: Array | None
+
+
+def kind_of(scores: Sequence[Array]) -> Kind:
+    """Tell what the teacher's scores [P, C] of each sample are; not finite rows are not asked."""
+    rows = [row[np.isfinite(row).all(axis=1)].astype(np.float64) for row in scores]
+    lowest = min((float(row.min()) for row in rows if row.size), default=-1.0)
+    highest = max((float(row.max()) for row in rows if row.size), default=1.0)
+    if lowest >= 0.0 and highest <= 1.0 + SUM_TOLERANCE:
+        return "probabilities" if all(_adds_up(row.sum(axis=1)) for row in rows) else "independent"
+    if highest <= SUM_TOLERANCE and all(_adds_up(np.exp(row).sum(axis=1)) for row in rows):
+        return "log-probabilities"
+    return "logits"
+
+
+def _adds_up(sums: Array) -> bool:
+    return bool((np.abs(sums - 1.0) <= SUM_TOLERANCE).all())
+
+
+def compare_positions(r: Array, y: Array, kind: Kind) -> Positions:
+    """Compare scores [P, C] of one sample. A NaN never agrees; where either is not finite, KL and margin are NaN."""
+    top, answer = np.argmax(r, axis=1), np.argmax(y, axis=1)
+    same = (top == answer) & ~np.isnan(y).any(axis=1)
+    if kind == "independent":
+        return Positions(same=same, kl=None, margins=None)
+    known = np.isfinite(r).all(axis=1) & np.isfinite(y).all(axis=1)
+    kl, margins = np.full(len(r), np.nan), np.full(len(r), np.nan)
+    teacher, student = log_probabilities(r[known], kind), log_probabilities(y[known], kind)
+    p = np.exp(teacher)
+    kl[known] = np.maximum(0.0, (p * (teacher - student)).sum(axis=1))
+    rows = np.arange(len(p))
+    margins[known] = p[rows, top[known]] - p[rows, answer[known]]
+    return Positions(same=same, kl=kl, margins=margins)
+
+
+def log_probabilities(scores: Array, kind: Kind) -> Array:
+    """[P, C] of finite scores as log-probabilities, each at least log `FLOOR` before they are made to add up to 1."""
+    values = scores.astype(np.float64)
+    if kind == "probabilities":
+        values = np.log(np.maximum(values, FLOOR))
+    values = values - values.max(axis=1, keepdims=True, initial=-np.inf)
+    values = np.maximum(values, np.log(FLOOR))
+    normalised: Array = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
+    return normalised
