@@ -19,6 +19,8 @@ GOAL_KEYS = (
     "min_agreement",
     "max_certified_accuracy_drop",
 )
+TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
+"""Those of `domain.model.Task`, which would be slow to import for --help."""
 MEASURE_KEYS = ("rounds", "block_min_s", "seed", "accept_disturbed")
 
 
@@ -85,6 +87,7 @@ def model_options(function: F) -> F:
             type=click.Choice(["instant", "standard", "deep"]),
             help="How long int8 may search: a minute, a few, or an hour (default standard).",
         ),
+        click.option("--task", type=click.Choice(TASKS), help="What the outputs are, instead of the guess."),
         click.option("--profile", help="Build for another kind of board than the device's own."),
     )(function)
 
@@ -130,6 +133,7 @@ def request_from(values: dict[str, Any]) -> Any:
         profile=values.get("profile"),
         config=values.get("config"),
         app=values.get("app"),
+        task=values.get("task"),
         recipes=tuple(part.strip() for part in recipes.split(",") if part.strip()) if recipes else None,
         budget=values.get("budget"),
         threads=_threads(threads) if threads else None,

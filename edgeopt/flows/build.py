@@ -88,7 +88,15 @@ def _score(variant: Variant, job: Job, teacher: Outputs) -> Variant:
         return variant
     try:
         outputs = teacher if not variant.recipe.steps else _answers(Path(variant.folder) / variant.files[0].path, job)
-        fidelity = compare(teacher, outputs, task=job.model.task, where="host")
+        fidelity = compare(
+            teacher,
+            outputs,
+            task=job.model.task,
+            where="host",
+            inputs=job.model.inputs,
+            names=job.heldout.items,
+            seed=job.plan.seed,
+        )
     except ConfinedFailure as failure:
         return Skipped(
             name=variant.name, recipe=variant.recipe, reason=f"it was built, but does not run here: {failure.detail}"

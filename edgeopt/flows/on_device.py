@@ -108,7 +108,15 @@ def _check(fetched: Fetched, trial: Trial) -> OutputCheck:
         return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=fetched.failure)
     outputs = read_npz(fetched.path, [o.name for o in model.outputs], "the device").arrays
     try:
-        fidelity = compare(teacher[: len(outputs)], [list(row) for row in outputs], task=model.task, where="device")
+        fidelity = compare(
+            teacher[: len(outputs)],
+            [list(row) for row in outputs],
+            task=model.task,
+            where="device",
+            inputs=model.inputs,
+            names=trial.samples.items,
+            seed=trial.job.plan.seed,
+        )
     except Mismatch as mismatch:
         failure = Failure(kind="bad-output", phase="outputs", detail=str(mismatch))
         return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=failure)

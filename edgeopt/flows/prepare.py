@@ -63,7 +63,7 @@ def prepare(request: Request, places: Places, observer: Observer, *, default_dev
     device = find_device(request, config, places, default_device)
     profile = load_profile(request.profile or device.profile, places.profiles)
     model_path = _model_path(request, config, base)
-    model = _inspect(model_path, config, observer)
+    model = _inspect(model_path, request, config, observer)
     goal = decode(msgspec.to_builtins(config.goal) | request.goal, Goal, source="the goal")
     plan = decode(msgspec.to_builtins(config.measure) | request.measure, MeasurePlan, source="the measuring options")
     calibration, heldout, info = _samples(request, config, base, model, plan.seed, observer)
@@ -117,12 +117,14 @@ def _model_path(request: Request, config: ProjectConfig, base: Path) -> Path:
     )
 
 
-def _inspect(path: Path, config: ProjectConfig, observer: Observer) -> ModelInfo:
+def _inspect(path: Path, request: Request, config: ProjectConfig, observer: Observer) -> ModelInfo:
     from edgeopt.compiler.model_info import inspect_model
 
     observer.stage("inspect", f"inspect {path.name}")
     model = inspect_model(path)
-    if config.task is not None:
+    if request.task is not None:
+        model = msgspec.structs.replace(model, task=request.task, task_reason="set by --task")
+    elif config.task is not None:
         model = msgspec.structs.replace(model, task=config.task, task_reason="set in edgeopt.toml")
     observer.finish("inspect", f"{model.node_count} nodes, {model.task}")
     for warning in model.warnings:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edgeopt.domain.model import Task
 from edgeopt.domain.variant import Budget
 
 
@@ -22,6 +23,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     profile: str | None = None
     config: Path | None = None
     app: str | None = None
+    task: Task | None = None
     recipes: tuple[str, ...] | None = None
     budget: Budget | None = None
     threads: tuple[int, ...] | None = None

@@ -11,6 +11,7 @@ from edgeopt.domain.run import Run
 from edgeopt.domain.variant import Built, Variant
 from edgeopt.report.cells import UNKNOWN, figure, megabytes, percent, safe
 from edgeopt.report.conditions import conditions_line
+from edgeopt.report.fidelity import fidelity_lines
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -33,6 +34,9 @@ def candidate_table(run: Run, pick: Pick) -> Group:
         parts += [CandidateTable(pick), Text("")]
     if all(summary.energy_mj is None for summary in pick.summaries):
         parts.append(Text(safe(f"energy: not measured ({run.energy_reason})")))
+    told = fidelity_lines(run.variants)
+    if told:
+        parts += [Text(line, overflow="fold") for line in told]
     if pick.losers:
         parts += [Text(""), Text("not picked:")]
         parts += [Text(safe(f"  {loser.name}: {loser.reason}"), overflow="fold") for loser in pick.losers]
@@ -53,7 +57,9 @@ def variants_table(variants: Sequence[Variant]) -> Group:
             _add(table, variant.name, variant.encoding, *_built(variant, original))
         else:
             skipped.append(Text(safe(f"{variant.name}: skipped, {variant.reason}"), overflow="fold"))
-    return Group(table, Text(""), *skipped) if skipped else Group(table)
+    told = [Text(line, overflow="fold") for line in fidelity_lines(variants)]
+    below = [part for parts in (told, skipped) if parts for part in (Text(""), *parts)]
+    return Group(table, *below)
 
 
 def runs_table(rows: Iterable[Any]) -> Table:
