@@ -115,13 +115,14 @@ def _reasons(scored: Scored, drop: dict[str, Any]) -> dict[str, str]:
 
 
 def _expected_drop(scored: Scored, seed: int) -> dict[str, Any]:
-    """The mean margin with its interval. Where nothing flipped there is nothing to resample, and the certified drop is the upper end."""
+    """The mean margin, and the interval in which the drop by labels would lie. Without a flip there is nothing to resample: what is certified, either way."""
     if scored.margins is None or np.isnan(scored.margins).all():
         return {}
-    margins = scored.margins[~np.isnan(scored.margins)]
-    low, high = bootstrap_interval(margins, seed=seed)
+    known = ~np.isnan(scored.margins)
+    margins = scored.margins[known]
+    low, high = bootstrap_interval(margins, scored.variances[known], seed=seed)
     if not margins.any() and scored.lower is not None:
-        high = 1.0 - scored.lower
+        low, high = scored.lower - 1.0, 1.0 - scored.lower
     return {"expected_drop": float(margins.mean()), "expected_drop_low": low, "expected_drop_high": high}
 
 

@@ -69,7 +69,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
 
     `agreement_lower` is the one-sided 95 % lower bound of the agreement for `top1` (Clopper-Pearson) and `token_top1` (over samples), None for others;
     `1 - agreement_lower` bounds the loss of accuracy. `expected_drop` is the loss of accuracy that the original's own probabilities
-    expect, with a bootstrap 95 % interval over samples. It is never negative, and too high where the original is over-confident. `kl` is the
+    expect: never negative, and too high where the original is over-confident. `expected_drop_low` to `expected_drop_high` is where labels of as many samples
+    would show the drop in 95 of 100 cases, if those probabilities were right; below 0 is a gain. `kl` is the
     mean divergence from the original's class probabilities in nats.
 
     `sqnr_db` is the signal to quantisation noise ratio over all outputs; None when the noise is exactly zero (see `identical`). `neighbour_recall` and

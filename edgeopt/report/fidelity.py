@@ -35,10 +35,9 @@ def _heads(judged: Iterable[Fidelity]) -> list[str]:
 
 
 def _told(f: Fidelity) -> Iterator[str]:
-    if f.expected_drop is not None:
-        yield f"accuracy is expected to fall by {_points(f.expected_drop)}{_interval(f)}"
-    if f.agreement_lower is not None:
-        yield f"by no more than {_points(1.0 - f.agreement_lower)} (95 % confidence)"
+    drop = list(_drop(f))
+    if drop:
+        yield f"loss of accuracy {', '.join(drop)}"
     if f.neighbour_recall is not None:
         yield f"keeps {percent(f.neighbour_recall)} % of the nearest neighbours"
     if f.r2 is not None:
@@ -48,8 +47,12 @@ def _told(f: Fidelity) -> Iterator[str]:
         yield f"worst on {', '.join(worst)}"
 
 
-def _points(share: float) -> str:
-    return f"{share * 100:.2f} points"
+def _drop(f: Fidelity) -> Iterator[str]:
+    """In points: 1 is one answer in a hundred."""
+    if f.expected_drop is not None:
+        yield f"{f.expected_drop * 100:.2f} points expected{_interval(f)}"
+    if f.agreement_lower is not None:
+        yield f"at most {(1.0 - f.agreement_lower) * 100:.2f} (95 % sure)"
 
 
 def _interval(f: Fidelity) -> str:

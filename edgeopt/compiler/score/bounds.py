@@ -3,7 +3,8 @@
 - `clopper_pearson_lower`: exact for shares of yes and no. Clopper and Pearson, Biometrika 26 (1934).
 - `mean_lower`: for means of any values in 0..1, by the bound of Hoeffding, JASA 58 (1963), theorem 1, in its relative-entropy form. It asks for nothing but
   independent samples; where every sample says 1 it equals Clopper and Pearson's.
-- `bootstrap_interval`: percentiles of resampled means. Efron, Annals of Statistics 7 (1979). Approximate, so it describes an estimate and certifies nothing.
+- `bootstrap_interval`: percentiles of resampled means, each with the noise of outcomes that were not looked at. Efron, Annals of Statistics 7 (1979).
+  Approximate, so it describes an estimate and certifies nothing.
 """
 
 from __future__ import annotations
@@ -79,13 +80,21 @@ def _coin_kl(p: float, q: float) -> float:
     return p * math.log(p / q) + ((1.0 - p) * math.log((1.0 - p) / (1.0 - q)) if p < 1.0 else 0.0)
 
 
-def bootstrap_interval(values: Array, *, seed: int = 0, alpha: float = ALPHA) -> tuple[float, float]:
-    """Percentile interval, two-sided at confidence 1 - alpha, of the mean of independent values [n]. The same for the same seed."""
+def bootstrap_interval(values: Array, variances: Array, *, seed: int = 0, alpha: float = ALPHA) -> tuple[float, float]:
+    """Two-sided percentile interval, at confidence 1 - alpha, of the mean outcome of n independent samples. The same for the same seed.
+
+    Args:
+        values: [n] expected outcomes.
+        variances: [n] of the outcomes around them. The mean of resampled outcomes is taken for normal; where values are all that is to be known, 0.
+        seed: of the resampling.
+        alpha: what lies outside, half on either side.
+    """
     generator = np.random.default_rng(seed)
     n, means = len(values), []
     step = max(1, _AT_ONCE // n)
     for start in range(0, RESAMPLES, step):
         drawn = generator.integers(0, n, size=(min(step, RESAMPLES - start), n))
-        means.append(values[drawn].mean(axis=1))
+        noise = generator.standard_normal(len(drawn)) * np.sqrt(variances[drawn].sum(axis=1)) / n
+        means.append(values[drawn].mean(axis=1) + noise)
     low, high = np.quantile(np.concatenate(means), [alpha / 2.0, 1.0 - alpha / 2.0])
     return float(low), float(high)

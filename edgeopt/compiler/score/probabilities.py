@@ -5,6 +5,7 @@ For a position with teacher p_T, student p_S and their answers y_T = argmax p_T,
 - KL = sum_c p_T(c) log(p_T(c) / p_S(c)), in nats, at temperature 1; probabilities below `FLOOR` count as `FLOOR`, since quantised softmax outputs are often exactly 0.
 - margin = p_T(y_T) - p_T(y_S): the accuracy that the flip costs if the teacher's probabilities are right; 0 where both answer alike.
   Its mean is the expected drop in accuracy. It is never negative, though a true drop can be.
+- variance of the outcome (1: only the teacher was right, -1: only the student was, 0: neither) of a flip: p_T(y_T) + p_T(y_S) - margin^2; 0 without a flip.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ SUM_TOLERANCE = 0.02
 
 
 class Positions(msgspec.Struct, frozen=True, kw_only=True):
-    """Positions of one sample: arrays [P]. `kl` and `margins` are None where scores are no distribution."""
+    """Positions of one sample: arrays [P]. All but `same` are None where scores are no distribution."""
 
     same: Array
-    kl: Array | None
-    margins: Array | None
+    kl: Array | None = None
+    margins: Array | None = None
+    variances: Array | None = None
 
 
 def kind_of(scores: Sequence[Array]) -> Kind:
@@ -54,15 +56,17 @@ def compare_positions(r: Array, y: Array, kind: Kind) -> Positions:
     top, answer = np.argmax(r, axis=1), np.argmax(y, axis=1)
     same = (top == answer) & ~np.isnan(y).any(axis=1)
     if kind == "independent":
-        return Positions(same=same, kl=None, margins=None)
+        return Positions(same=same)
     known = np.isfinite(r).all(axis=1) & np.isfinite(y).all(axis=1)
-    kl, margins = np.full(len(r), np.nan), np.full(len(r), np.nan)
+    kl, margins, variances = np.full((3, len(r)), np.nan)
     teacher, student = log_probabilities(r[known], kind), log_probabilities(y[known], kind)
     p = np.exp(teacher)
     kl[known] = np.maximum(0.0, (p * (teacher - student)).sum(axis=1))
     rows = np.arange(len(p))
-    margins[known] = p[rows, top[known]] - p[rows, answer[known]]
-    return Positions(same=same, kl=kl, margins=margins)
+    kept, taken = p[rows, top[known]], p[rows, answer[known]]
+    margins[known] = kept - taken
+    variances[known] = np.where(top[known] == answer[known], 0.0, kept + taken - np.square(kept - taken))
+    return Positions(same=same, kl=kl, margins=margins, variances=variances)
 
 
 def log_probabilities(scores: Array, kind: Kind) -> Array:

@@ -13,7 +13,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """Figures of one variant over n held-out samples.
 
     `agreement` is in 0..1, `each` [n] is every sample's own agreement in 0..1. `kl` and `margins` [n] are means over the positions of a sample, NaN where
-    nothing is known, and None when scores are no distribution. `labels` [n] is the class that the teacher answers, for tasks that have one per sample.
+    nothing is known, and None when scores are no distribution; `variances` [n] those of the mean outcome of a sample around its margin. `labels` [n] is the class that the teacher answers, for tasks that have one per sample.
     `extra` holds figures by the field's name in `Fidelity`; `reasons` says by field name why one is missing.
     """
 
@@ -23,6 +23,7 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     lower: float | None = None
     kl: Any = None
     margins: Any = None
+    variances: Any = None
     labels: Any = None
     extra: dict[str, float] = {}
     reasons: dict[str, str] = {}

@@ -31,19 +31,18 @@ def score_segmentation(reference: Outputs, outputs: Outputs) -> Scored:
         raise Mismatch("the first output has no pixels")
     if first.dtype.kind != "f":
         labels = [(r[0].reshape(-1), y[0].reshape(-1)) for r, y in zip(reference, outputs, strict=True)]
-        return _scored(labels, None, None, LABELS_ONLY)
+        return _scored(labels, None, LABELS_ONLY)
     axis = class_axis(first)
     kind = kind_of(two_columns([_pixels(expected[0], axis) for expected in reference[:_ENOUGH]]))
     masks: list[tuple[Array, Array]] = []
-    distances: list[tuple[float, float]] = []
+    distances: list[tuple[float, float, float]] = []
     for expected, got in zip(reference, outputs, strict=True):
         r, y = (two_columns([_pixels(one[0], axis)])[0] for one in (expected, got))
         masks.append((np.argmax(r, axis=1), np.where(np.isnan(y).any(axis=1), -1, np.argmax(y, axis=1))))
         distances.append(_distances(r, y, kind))
     if kind == "independent":
-        return _scored(masks, None, None, NO_DISTRIBUTION)
-    kl, margins = np.array(distances).T
-    return _scored(masks, kl, margins, None)
+        return _scored(masks, None, NO_DISTRIBUTION)
+    return _scored(masks, np.array(distances).T, None)
 
 
 def class_axis(array: Array) -> int:
@@ -58,16 +57,24 @@ def _pixels(array: Array, axis: int) -> Array:
     return np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis])
 
 
-def _distances(r: Array, y: Array, kind: Kind) -> tuple[float, float]:
-    """Mean KL and mean margin over the known pixels of a sample, NaN where there is none."""
-    compared = compare_positions(r, y, kind)
-    if compared.kl is None or compared.margins is None or np.isnan(compared.kl).all():
-        return float("nan"), float("nan")
-    return float(np.nanmean(compared.kl)), float(np.nanmean(compared.margins))
+def _distances(r: Array, y: Array, kind: Kind) -> tuple[float, float, float]:
+    """Mean KL, mean margin, and the variance of the mean outcome, over the known pixels of a sample; NaN where there is none.
+
+    Neighbours are right or wrong together, so a sample counts as one outcome: its mean variance is that of its mean.
+    """
+    found = compare_positions(r, y, kind)
+    parts = [
+        part for part in (found.kl, found.margins, found.variances) if part is not None and not np.isnan(part).all()
+    ]
+    if len(parts) < 3:
+        return float("nan"), float("nan"), float("nan")
+    return float(np.nanmean(parts[0])), float(np.nanmean(parts[1])), float(np.nanmean(parts[2]))
 
 
-def _scored(masks: list[tuple[Array, Array]], kl: Array | None, margins: Array | None, reason: str | None) -> Scored:
+def _scored(masks: list[tuple[Array, Array]], distances: Array | None, reason: str | None) -> Scored:
+    """`distances` [3, n]: KL, margin, variance."""
     both, either = Counter[int](), Counter[int]()
+    kl, margins, variances = (None, None, None) if distances is None else distances
     each = []
     for r, y in masks:
         shared, marked = overlaps(r, y)
@@ -79,6 +86,7 @@ def _scored(masks: list[tuple[Array, Array]], kl: Array | None, margins: Array |
         each=np.array(each),
         kl=kl,
         margins=margins,
+        variances=variances,
         reasons={"agreement_lower": NO_BOUND} | (missing(reason) if reason else {}),
         notes=("the expected drop is of the share of right pixels, not of mean IoU",) if reason is None else (),
     )

@@ -41,6 +41,7 @@ def score_classification(reference: Outputs, outputs: Outputs) -> Scored:
         each=_means([each.same for each in compared], 1.0),
         kl=_known([each.kl for each in compared]),
         margins=_known([each.margins for each in compared]),
+        variances=_known([each.variances for each in compared], of_means=True),
         labels=_labels(reference) if single else None,
         reasons=why,
     )
@@ -63,6 +64,7 @@ def score_tokens(reference: Outputs, outputs: Outputs) -> Scored:
         each=each,
         kl=_known([one.kl for one in compared]),
         margins=_known([one.margins for one in compared]),
+        variances=_known([one.variances for one in compared]),
         reasons=why,
         notes=(
             "positions of one sample depend on each other, so the bound counts samples; padding counts as positions",
@@ -76,7 +78,7 @@ def _compare(
     """Every sample's positions, and by field why there is no KL and no expected drop."""
     if any(expected[0].dtype.kind != "f" for expected in reference):
         same = [(r[0] == y[0]).reshape(-1) for r, y in zip(reference, outputs, strict=True)]
-        return [Positions(same=one, kl=None, margins=None) for one in same], missing(LABELS_ONLY)
+        return [Positions(same=one) for one in same], missing(LABELS_ONLY)
     teacher = two_columns([rows(expected[0]) for expected in reference])
     student = two_columns([rows(got[0]) for got in outputs])
     kind = kind_of(teacher)
@@ -122,10 +124,15 @@ def _means(values: Sequence[Array], empty: float) -> Array:
     return np.array([float(np.mean(one)) if one.size else empty for one in values])
 
 
-def _known(values: Sequence[Array | None]) -> Array | None:
-    """Means over the known positions of each sample, NaN where there is none; None when nothing is a distribution."""
+def _known(values: Sequence[Array | None], *, of_means: bool = False) -> Array | None:
+    """Means over the known positions of each sample, NaN where there is none; None when nothing is a distribution.
+
+    `of_means`: values are variances of rows that are right or wrong on their own, and that of their mean is asked for. Without it a sample counts as
+    one outcome, as it must where positions depend on each other.
+    """
     arrays = [one for one in values if one is not None]
     if len(arrays) < len(values):
         return None
     kept = [one[~np.isnan(one)] for one in arrays]
-    return _means(kept, float("nan"))
+    means = _means(kept, float("nan"))
+    return means / np.array([max(1, one.size) for one in kept]) if of_means else means

@@ -19,13 +19,13 @@ def test_expected_and_certified_drop_stand_together() -> None:
     )
     assert fidelity_lines([make_built("int8", fidelity=fidelity), make_skipped()]) == [
         "agrees: the same best class, 500 held-out samples",
-        "  int8: accuracy is expected to fall by 0.12 points (0.00 to 0.31); by no more than 2.44 points (95 % confidence)",
+        "  int8: loss of accuracy 0.12 points expected (0.00 to 0.31), at most 2.44 (95 % sure)",
     ]
 
 
 def test_an_estimate_without_interval_stands_alone() -> None:
     lines = fidelity_lines([make_built("int8", fidelity=make_fidelity(0.99, None, expected_drop=0.001))])
-    assert lines[1] == "  int8: accuracy is expected to fall by 0.10 points"
+    assert lines[1] == "  int8: loss of accuracy 0.10 points expected"
 
 
 def test_worst_kinds_neighbours_and_r2_are_told() -> None:

@@ -97,7 +97,7 @@ def test_mean_bound_refuses_what_is_not_between_zero_and_one(values):
 
 def test_bootstrap_interval_is_near_the_normal_one():
     values = np.random.default_rng(1).random(400)
-    low, high = bootstrap_interval(values)
+    low, high = bootstrap_interval(values, np.zeros(400))
     half = 1.96 * values.std() / math.sqrt(400)
     assert low == pytest.approx(values.mean() - half, abs=0.004)
     assert high == pytest.approx(values.mean() + half, abs=0.004)
@@ -106,8 +106,15 @@ def test_bootstrap_interval_is_near_the_normal_one():
 def test_bootstrap_interval_is_the_same_for_a_seed_however_it_is_cut(monkeypatch):
     """Resampling in pieces that fit in memory is no other resampling."""
     values = np.random.default_rng(1).random(50)
-    whole = bootstrap_interval(values, seed=3)
-    assert bootstrap_interval(values, seed=3) == whole
-    assert bootstrap_interval(values, seed=4) != whole
+    none = np.zeros(50)
+    whole = bootstrap_interval(values, none, seed=3)
+    assert bootstrap_interval(values, none, seed=3) == whole
+    assert bootstrap_interval(values, none, seed=4) != whole
     monkeypatch.setattr("edgeopt.compiler.score.bounds._AT_ONCE", 3000)
-    assert bootstrap_interval(values, seed=3) == pytest.approx(whole, abs=0.02)
+    assert bootstrap_interval(values, none, seed=3) == pytest.approx(whole, abs=0.02)
+
+
+def test_bootstrap_interval_grows_with_what_was_not_looked_at():
+    """Coins of share 0.5 that are not tossed yet: the normal interval of 100 tosses."""
+    low, high = bootstrap_interval(np.full(100, 0.5), np.full(100, 0.25))
+    assert (low, high) == pytest.approx((0.5 - 0.098, 0.5 + 0.098), abs=0.01)

@@ -56,6 +56,8 @@ def test_divergence_and_margin_are_those_of_their_definitions(seed):
     assert np.allclose(found.margins, p.max(axis=1) - p[rows, q.argmax(axis=1)], atol=1e-6)
     assert (found.margins >= 0.0).all()
     assert (found.same == (found.margins == 0.0)).all()
+    outcomes = p.max(axis=1) + p[rows, q.argmax(axis=1)] - found.margins**2
+    assert np.allclose(found.variances, np.where(found.same, 0.0, outcomes), atol=1e-6)
 
 
 def test_a_probability_of_exactly_zero_costs_no_infinity():
