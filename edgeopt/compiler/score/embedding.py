@@ -22,9 +22,13 @@ NO_BOUND = "a cosine bounds no accuracy"
 
 def score_embedding(reference: Outputs, outputs: Outputs) -> Scored:
     """Score by the first output [N, D] or [N, T, D]; of the latter the neighbours are those of the mean over T."""
-    pairs = [(_finite(r[0]), _finite(y[0])) for r, y in zip(reference, outputs, strict=True)]
-    each = np.array([max(0.0, cosine(r.reshape(-1), y.reshape(-1))) for r, y in pairs])
-    teacher, student = _vectors([r for r, _ in pairs]), _vectors([y for _, y in pairs])
+    each, teacher_rows, student_rows = [], [], []
+    for expected, got in zip(reference, outputs, strict=True):
+        r, y = _finite(expected[0]), _finite(got[0])
+        each.append(max(0.0, cosine(r.reshape(-1), y.reshape(-1))))
+        teacher_rows.append(_rows(r))
+        student_rows.append(_rows(y))
+    teacher, student = _unit(teacher_rows), _unit(student_rows)
     extra, reasons = {}, {"agreement_lower": NO_BOUND}
     if len(teacher) < FEWEST:
         reasons |= dict.fromkeys(
@@ -35,22 +39,23 @@ def score_embedding(reference: Outputs, outputs: Outputs) -> Scored:
         extra["neighbour_recall"] = neighbour_recall(near, now)
         upper = np.triu_indices(len(near), 1)
         extra["similarity_spearman"] = spearman(near[upper], now[upper])
-    return Scored(metric="cosine", agreement=float(np.mean(each)), each=each, extra=extra, reasons=reasons)
+    return Scored(metric="cosine", agreement=float(np.mean(each)), each=np.array(each), extra=extra, reasons=reasons)
 
 
 def _finite(array: Array) -> Array:
     return np.nan_to_num(array.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def _vectors(arrays: list[Array]) -> Array:
-    """One unit vector [D] per row of each sample, tokens averaged; a zero vector stays zero."""
-    rows = np.concatenate([_rows(array) for array in arrays])
+def _unit(arrays: list[Array]) -> Array:
+    """All rows, each of length 1; a zero vector stays zero."""
+    rows = np.concatenate(arrays)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: Array = rows / np.where(norms > 0.0, norms, 1.0)
     return unit
 
 
 def _rows(array: Array) -> Array:
+    """A vector [D] for each row of a sample, tokens averaged."""
     if array.ndim <= 1:
         return array.reshape(1, -1)
     if array.ndim == 3:

@@ -36,15 +36,24 @@ class Positions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def kind_of(scores: Sequence[Array]) -> Kind:
-    """Tell what the teacher's scores [P, C] of each sample are; not finite rows are not asked."""
-    rows = [row[np.isfinite(row).all(axis=1)].astype(np.float64) for row in scores]
-    lowest = min((float(row.min()) for row in rows if row.size), default=-1.0)
-    highest = max((float(row.max()) for row in rows if row.size), default=1.0)
+    """Tell what the teacher's scores [P, C] of each sample are; rows that are not finite are not asked. One sample at a time is copied."""
+    possible: set[Kind] = {"probabilities", "independent", "log-probabilities"}
+    asked = False
+    for row in scores:
+        finite = row[np.isfinite(row).all(axis=1)].astype(np.float64)
+        if finite.size:
+            asked = True
+            possible &= _kinds_of(finite)
+    order: tuple[Kind, ...] = ("probabilities", "independent", "log-probabilities")
+    return next((kind for kind in order if kind in possible), "logits") if asked else "logits"
+
+
+def _kinds_of(rows: Array) -> set[Kind]:
+    """What finite rows [P, C] could be beside logits."""
+    lowest, highest = float(rows.min()), float(rows.max())
     if lowest >= 0.0 and highest <= 1.0 + SUM_TOLERANCE:
-        return "probabilities" if all(_adds_up(row.sum(axis=1)) for row in rows) else "independent"
-    if highest <= SUM_TOLERANCE and all(_adds_up(np.exp(row).sum(axis=1)) for row in rows):
-        return "log-probabilities"
-    return "logits"
+        return {"probabilities", "independent"} if _adds_up(rows.sum(axis=1)) else {"independent"}
+    return {"log-probabilities"} if highest <= SUM_TOLERANCE and _adds_up(np.exp(rows).sum(axis=1)) else set()
 
 
 def _adds_up(sums: Array) -> bool:
