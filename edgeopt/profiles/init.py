@@ -115,6 +115,9 @@ def render_config(answers: Answers) -> str:
             "or detection, segmentation, embedding, regression, tokens, other; default: guessed from the model",
         ),
         _line("recipes", None, ["clean", "int8-static"], "what to try; default: the device's profile"),
+        _line(
+            "budget", None, "standard", "how long int8 may search: instant, standard (minutes) or deep (up to an hour)"
+        ),
         "",
         "[goal]",
         _line("objective", a.objective, "", "what to make small: latency, energy, memory or size"),

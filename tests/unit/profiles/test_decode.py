@@ -38,7 +38,7 @@ BAD = [
     ("goal = 3", "goal: found 3 (integer), allowed: a table"),
     (
         "modle = 'a.onnx'",
-        'modle: unknown key, allowed: schema, app, model, samples, calibration, task, devices, recipes, goal, preprocess, shapes, measure; did you mean "model"?',
+        'modle: unknown key, allowed: schema, app, model, samples, calibration, task, devices, recipes, budget, goal, preprocess, shapes, measure; did you mean "model"?',
     ),
     (
         "[goal]\nzzz = 1",
