@@ -23,7 +23,8 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
 class BuiltEntry(msgspec.Struct, frozen=True, kw_only=True, tag="built", tag_field="status"):
     """A variant that exists. `file` is the graph, relative to the folder of variants.json, None where there is no such folder.
 
-    `sha256` is of the graph file alone, `digest` names the set of all its files; `bytes` counts all of them.
+    `sha256` is of the graph file alone, `digest` names the set of all its files; `bytes` counts all of them. `notes` say how it was made, `provenance` by which
+    tools, `build_s` in how many seconds (`cached`: at an earlier time).
     """
 
     name: str
@@ -37,6 +38,10 @@ class BuiltEntry(msgspec.Struct, frozen=True, kw_only=True, tag="built", tag_fie
     digest: str
     fidelity: Fidelity | None
     fidelity_reason: str | None
+    notes: tuple[str, ...] = ()
+    provenance: dict[str, str] = {}
+    build_s: float | None = None
+    cached: bool = False
 
 
 class SkippedEntry(msgspec.Struct, frozen=True, kw_only=True, tag="skipped", tag_field="status"):

@@ -88,4 +88,8 @@ def _variant(variant: Variant, *, in_folder: bool) -> VariantEntry:
         digest=variant.digest,
         fidelity=variant.fidelity,
         fidelity_reason=variant.fidelity_reason,
+        notes=variant.notes,
+        provenance=variant.provenance,
+        build_s=variant.build_s,
+        cached=variant.cached,
     )

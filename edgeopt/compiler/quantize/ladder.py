@@ -40,6 +40,9 @@ LEAST_TO_SPLIT = 96
 
 FINALISTS = 2
 
+SATURATION_DB = 1.0
+"""Rounding alone stays well under this."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -102,6 +105,7 @@ def quantise(model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget
     made = emit(network, signed=signed)
     covered = coverage(made, scratch)
     notes = [*remarks, f"chosen: {name}", *_coverage_notes(covered, len(prepared.skipped))]
+    notes += _saturation_notes(prepared, emit(network, signed=False) if signed else made, judging)
     return Quantised(model=made, coverage=covered, notes=notes)
 
 
@@ -175,6 +179,17 @@ def sqnr_db(truth: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) ->
     if not math.isfinite(noise) or not signal:
         return -math.inf
     return math.inf if noise == 0.0 else 10.0 * math.log10(signal / noise)
+
+
+def _saturation_notes(prepared: Prepared, model: Any, judging: Feeds) -> list[str]:
+    """Whether this CPU's kernels answer worse than the arithmetic says: without VNNI, pairs of uint8 x int8 products saturate in 16 bits."""
+    truth = answers(prepared.graph.model, judging, fused=False)
+    emulated, real = (sqnr_db(truth, answers(model, judging, fused=fused)) for fused in (False, True))
+    if emulated - real < SATURATION_DB:
+        return []
+    return [
+        f"this computer's kernels lose {emulated - real:.1f} dB against exact arithmetic (they saturate); a device with dot products will not, so judge by its own answers"
+    ]
 
 
 def _coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
