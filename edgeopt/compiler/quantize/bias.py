@@ -72,12 +72,12 @@ def shift_for(answers: Array, target: Array, curve: Curve) -> Array:
 
 def layer_levels(graph: Graph, layers: Sequence[Layer]) -> list[list[Layer]]:
     """Layers by depth: those of one level read nothing of each other. Deep networks are merged to MAX_PASSES levels."""
-    by_linear = {layer.linear: layer for layer in layers}
+    by_product = {layer.product: layer for layer in layers}
     depth: dict[str, int] = {}
     levels: dict[int, list[Layer]] = {}
     for node in graph.graph.node:
         deepest = max((depth.get(name, 0) for name in node.input), default=0)
-        layer = by_linear.get(node.output[0]) if node.output else None
+        layer = by_product.get(node.output[0]) if node.output else None
         if layer is not None:
             levels.setdefault(deepest, []).append(layer)
             deepest += 1

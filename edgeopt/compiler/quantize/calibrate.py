@@ -43,8 +43,10 @@ class Observed:
     histograms: Histograms
     samplers: dict[str, Sampler]
     moments: dict[str, Moments]
-    means: dict[str, Array]
-    """[samples looked at, O], in the samples' order."""
+    sums: dict[str, Array]
+    """Of each channel's answers behind the activation, [samples looked at, O], in the samples' order."""
+    positions: dict[str, Array]
+    """How many answers are in each sum, [samples looked at]: inputs of changing length have more or fewer."""
     seconds_per_sample: float
 
 
@@ -114,6 +116,7 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
     moments = {layer.name: Moments() for layer in rounded}
     histograms = Histograms(ranges, prepared.placement.tensors)
     sums: dict[str, list[Array]] = {layer.name: [] for layer in layers}
+    positions: dict[str, list[int]] = {layer.name: [] for layer in layers}
     exact = ChannelRanges()
 
     def visit(number: int, tensors: dict[str, Array]) -> None:
@@ -123,7 +126,8 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
             moments[layer.name].add(seen[layer.name].patches(tensors[layer.source], tensors[layer.linear].shape))
         for layer in layers if number < looked_at else ():
             answer = layer.curve.apply(seen[layer.name].look(tensors[layer.linear]))
-            sums[layer.name].append(answer.mean(axis=1, dtype=np.float64))
+            sums[layer.name].append(answer.sum(axis=1, dtype=np.float64))
+            positions[layer.name].append(answer.shape[1])
 
     quantised = sorted(prepared.placement.tensors)
     names = sorted({*quantised, *(layer.linear for layer in layers), *(layer.source for layer in layers)})
@@ -135,7 +139,8 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
         histograms=histograms,
         samplers=seen,
         moments=moments,
-        means={name: np.stack(values) for name, values in sums.items()},
+        sums={name: np.stack(values) for name, values in sums.items()},
+        positions={name: np.array(counts) for name, counts in positions.items()},
         seconds_per_sample=(time.monotonic() - started) / max(1, feeds.count),
     )
 
@@ -159,9 +164,20 @@ def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, co
             nearest_codes(layer, steps) if covariance is None else rounded_codes(layer, steps, covariance, source)
         )
     if correct:
-        targets = {name: values[: feeds.count].mean(axis=0) for name, values in observed.means.items()}
-        correct_biases(network, observed.samplers, targets, feeds)
+        correct_biases(network, observed.samplers, mean_answers(observed, feeds.count), feeds)
     return network
+
+
+def mean_answers(observed: Observed, count: int) -> dict[str, Array]:
+    """Mean of each channel's answers behind the activation over the first `count` samples, [O] by layer name."""
+    return {
+        name: sums[:count].sum(axis=0) / observed.positions[name][:count].sum() for name, sums in observed.sums.items()
+    }
+
+
+def looked_at(observed: Observed) -> int:
+    """How many samples the means come from."""
+    return len(next(iter(observed.sums.values())))
 
 
 def range_choices(observed: Observed) -> dict[str, dict[str, Scale]]:

@@ -96,7 +96,8 @@ class _Emitter:
 
         self.onnx = onnx
         self.network, self.signed, self.keep = network, signed, keep_activations
-        self.layers = {layer.linear: layer for layer in network.layers}
+        self.layers = {layer.product: layer for layer in network.layers}
+        self.adders = {layer.linear: layer for layer in network.layers if layer.kind == "MatMul"}
         self.absorbed = {
             linear: activation.out
             for linear, activation in network.placement.activations.items()
@@ -129,20 +130,26 @@ class _Emitter:
             return
         copy = type(node)()
         copy.CopyFrom(node)
-        layer = self.layers.get(node.output[0])
         producer_is_int8 = node.output[0] in network.placement.nodes
         for position, name in enumerate(node.input):
             if self._reads_int8(node, name) and f"{name}_dq" in self.alias:
                 copy.input[position] = self.alias[f"{name}_dq"]
             elif name in self.alias:
                 copy.input[position] = self.alias[name]
-        if layer is not None:
-            self._weights(copy, layer)
+        self._constants_of(copy)
         self.nodes.append(copy)
         for name in [n for n in node.output if n]:
             out = self.absorbed.get(name, name)
             if out in network.placement.tensors:
                 self._quantise(name, out, replaces=producer_is_int8 or name in self.finals)
+
+    def _constants_of(self, node: Any) -> None:
+        """A product gets int8 weights; the Add behind a MatMul gets its bias, in float."""
+        layer, adds_for = self.layers.get(node.output[0]), self.adders.get(node.output[0])
+        if layer is not None:
+            self._weights(node, layer)
+        if adds_for is not None:
+            node.input[1] = self._constant(f"{adds_for.name}_bias", adds_for.bias.astype(np.float32))
 
     def _reads_int8(self, node: Any, name: str) -> bool:
         return node.output[0] in self.network.placement.nodes and name in self.network.placement.tensors
@@ -201,6 +208,10 @@ class _Emitter:
         self.alias[name] = self.alias[f"{name}_dq"] = name
 
     def _weights(self, node: Any, layer: Layer) -> None:
+        if layer.kind == "MatMul":
+            codes, steps = self.network.codes[layer.name].T, self.network.weight_scales[layer.name]
+            node.input[1] = self._dequantised(f"{layer.name}_w", codes, steps, np.int8, axis=1)
+            return
         source = self.network.scale_of(layer.source)
         scales: Array = self.network.weight_scales[layer.name]
         bias_scales: Array = (scales.astype(np.float64) * float(source.scale[0])).astype(np.float32)
@@ -215,14 +226,14 @@ class _Emitter:
         del node.input[1:]
         node.input.extend([weight, offset])
 
-    def _dequantised(self, name: str, codes: Array, scales: Array, dtype: Any) -> str:
+    def _dequantised(self, name: str, codes: Array, scales: Array, dtype: Any, axis: int = 0) -> str:
         zeros = np.zeros(len(scales), dtype)
         inputs = [
             self._constant(f"{name}_codes", codes),
             self._constant(f"{name}_scales", scales.astype(np.float32)),
             self._constant(f"{name}_zeros", zeros),
         ]
-        self.nodes.append(self._make("DequantizeLinear", inputs, f"{name}_float", axis=0))
+        self.nodes.append(self._make("DequantizeLinear", inputs, f"{name}_float", axis=axis))
         return f"{name}_float"
 
     def _zero(self, zero: int) -> Array:

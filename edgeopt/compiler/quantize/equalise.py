@@ -35,7 +35,7 @@ def equalise(
     members = placement.groups()
     scaled = 0
     for layer in layers:
-        readers = _readers(graph, layer, by_source)
+        readers = _readers(graph, layer, by_source) if layer.kind != "MatMul" else []
         factors = _factors(layer, readers, placement, members, ranges, alpha) if readers else None
         if factors is None:
             continue
@@ -104,7 +104,12 @@ def _readers(graph: Graph, layer: Layer, by_source: dict[str, list[Layer]]) -> l
             return []
         for node in graph.consumers.get(tensor, []):
             reader = next((each for each in by_source.get(tensor, []) if each.name == node.name), None)
-            if reader is not None and node.input[0] == tensor and list(node.input).count(tensor) == 1:
+            if (
+                reader is not None
+                and reader.kind != "MatMul"
+                and node.input[0] == tensor
+                and list(node.input).count(tensor) == 1
+            ):
                 found.append((reader, offset))
                 continue
             step = _through(graph, node, tensor)

@@ -22,6 +22,7 @@ from edgeopt.compiler.quantize.calibrate import (
     channel_ranges,
     equalised,
     keep_far_joins_float,
+    looked_at,
     observe,
     passes,
     prepare,
@@ -121,20 +122,20 @@ def _choices(prepared: Prepared, feeds: Feeds, budget: Budget) -> tuple[list[_Ch
     started = time.monotonic()
     ranges = channel_ranges(prepared, feeds)
     second = (time.monotonic() - started) / max(1, feeds.count)
-    looked_at = _affordable(second, prepared, budget, feeds.count)
+    most = _affordable(second, prepared, budget, feeds.count)
     far = keep_far_joins_float(prepared, ranges)
     lifted, lifted_ranges, count = equalised(prepared, ranges)
     bases = [(prepared, ranges, "as given")] if budget.search or not count else []
     bases += [(lifted, lifted_ranges, f"{count} tensors equalised")] if count else []
     choices = []
     for base, base_ranges, name in bases:
-        observed = observe(base, base_ranges, feeds, looked_at=looked_at)
+        observed = observe(base, base_ranges, feeds, looked_at=most)
         choices += [
             _Choice(name=f"{name}, {word}", observed=observed, scales=s) for word, s in range_choices(observed).items()
         ]
     if not budget.search:
         choices = choices[-1:]
-    notes = [f"ranges and rounding from {feeds.count} samples, biases from {looked_at}"]
+    notes = [f"ranges and rounding from {feeds.count} samples, biases from {most}"]
     if far:
         notes.append(f"{far} Concat stay float: what they join is too different in size for one scale")
     return choices, notes
@@ -148,21 +149,27 @@ def _affordable(second: float, prepared: Prepared, budget: Budget, count: int) -
 
 def _best(choices: list[_Choice], fitting: Feeds, judging: Feeds, remarks: list[str]) -> tuple[Network, str]:
     """Correct every choice with a few samples, the best of them with all, and keep the one that the judges like most."""
-    looked_at = len(next(iter(choices[0].observed.means.values())))
+    most = looked_at(choices[0].observed)
     if len(choices) == 1:
-        return calibrated(choices[0].observed, choices[0].scales, fitting.first(looked_at)), choices[0].name
+        return calibrated(choices[0].observed, choices[0].scales, fitting.first(most)), choices[0].name
     truth = answers(choices[0].observed.prepared.graph.model, judging, fused=False)
     for choice in choices:
-        _judge(choice, fitting.first(max(1, int(looked_at * SCREENED_BY))), judging, truth)
+        _judge(choice, fitting.first(max(1, int(most * SCREENED_BY))), judging, truth)
         remarks.append(f"tried: {choice.name}: {choice.sqnr_db:.1f} dB")
     finalists = sorted(choices, key=lambda choice: -choice.sqnr_db)[:FINALISTS]
-    networks = {choice.name: _judge(choice, fitting.first(looked_at), judging, truth) for choice in finalists}
+    networks = {choice.name: _judge(choice, fitting.first(most), judging, truth) for choice in finalists}
     winner = max(finalists, key=lambda choice: choice.sqnr_db)
-    return networks[winner.name], f"{winner.name}: {winner.sqnr_db:.1f} dB"
+    corrected_db = winner.sqnr_db
+    plain = _judge(winner, fitting.first(most), judging, truth, correct=False)
+    if winner.sqnr_db > corrected_db:
+        return plain, f"{winner.name}, biases as they are: {winner.sqnr_db:.1f} dB"
+    return networks[winner.name], f"{winner.name}: {corrected_db:.1f} dB"
 
 
-def _judge(choice: _Choice, fitting: Feeds, judging: Feeds, truth: list[list[Array]]) -> Network:
-    network = calibrated(choice.observed, choice.scales, fitting)
+def _judge(
+    choice: _Choice, fitting: Feeds, judging: Feeds, truth: list[list[Array]], *, correct: bool = True
+) -> Network:
+    network = calibrated(choice.observed, choice.scales, fitting, correct=correct)
     choice.sqnr_db = sqnr_db(truth, answers(emit(network, signed=False), judging, fused=False))
     return network
 

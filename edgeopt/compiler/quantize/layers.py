@@ -23,20 +23,21 @@ class Activation:
 class Layer:
     """One product with weights, as arrays that may be changed.
 
-    `weight` is as stored: [O, I/group, ...] for Conv, [O, K] for Gemm (normalised to transB = 1). `source` is the data input, `linear` the product's own output,
-    `out` what the fused activation makes of it (`linear` when there is none). `curve` is whatever activation stands behind it, fused or not.
+    `weight` is [O, I/group, ...] for Conv, [O, K] for Gemm (normalised to transB = 1) and for MatMul (stored as [K, O], on inputs of three axes or more, the channels last).
+    `source` is the data input, `product` what the product itself makes, `linear` that with the bias (for MatMul an Add makes it), `out` what the fused activation makes of it
+    (`linear` when there is none). `curve` is whatever activation stands behind it, fused or not.
     """
 
     name: str
     kind: str
     source: str
+    product: str
     linear: str
     out: str
     weight: Array
     bias: Array
     group: int = 1
     curve: Curve = IDENTITY
-    multiply_adds: int = 0
 
     @property
     def channels(self) -> int:
@@ -58,6 +59,7 @@ def normalise(graph: Graph) -> None:
     """Bring products into the forms that the runtime fuses best: MatMul by a matrix as Gemm, a 1x1 Conv over one pixel as Gemm, every product with a bias and a name."""
     _products_to_gemm(graph)
     _pixel_convolutions_to_gemm(graph)
+    _biases_for_matmuls(graph)
     _name_and_bias(graph)
 
 
@@ -67,6 +69,8 @@ def find_layers(graph: Graph) -> list[Layer]:
 
 
 def _layer(graph: Graph, node: Any) -> Layer | None:
+    if node.op_type == "MatMul":
+        return _matmul_layer(graph, node)
     if node.op_type not in ("Conv", "Gemm") or not _has_float_weights(graph, node):
         return None
     weight, bias = graph.constant(node.input[1]), graph.constant(node.input[2])
@@ -76,12 +80,12 @@ def _layer(graph: Graph, node: Any) -> Layer | None:
         name=node.name,
         kind=node.op_type,
         source=node.input[0],
+        product=node.output[0],
         linear=node.output[0],
         out=node.output[0],
         weight=weight.astype(np.float32),
         bias=bias.astype(np.float32).reshape(-1),
         group=int(attribute(node, "group", 1)),
-        multiply_adds=_multiply_adds(graph, node, weight),
         curve=curve_behind(graph, node.output[0]),
     )
     activation = find_activation(graph, layer.linear)
@@ -90,11 +94,21 @@ def _layer(graph: Graph, node: Any) -> Layer | None:
     return layer
 
 
-def _multiply_adds(graph: Graph, node: Any, weight: Array) -> int:
-    """For one sample; 0 when the output's size is not known."""
-    shape = graph.shape(node.output[0]) or ()
-    positions = [axis or 0 for axis in shape[2:]]
-    return int(weight.size * np.prod(positions)) if node.op_type == "Conv" else int(weight.size)
+def _matmul_layer(graph: Graph, node: Any) -> Layer | None:
+    weight, adder = graph.constant(node.input[1]), _bias_of_matmul(graph, node)
+    if weight is None or adder is None:
+        return None
+    return Layer(
+        name=node.name,
+        kind="MatMul",
+        source=node.input[0],
+        product=node.output[0],
+        linear=adder.output[0],
+        out=adder.output[0],
+        weight=np.ascontiguousarray(weight.T.astype(np.float32)),
+        bias=np.asarray(graph.constant(adder.input[1]), np.float32).reshape(-1),
+        curve=curve_behind(graph, adder.output[0]),
+    )
 
 
 def find_activation(graph: Graph, tensor: str) -> Activation | None:
@@ -233,6 +247,44 @@ def _gemm_of_convolution(graph: Graph, node: Any, onnx: Any) -> list[Any]:
     ]
 
 
+def _biases_for_matmuls(graph: Graph) -> None:
+    """Behind every MatMul by a constant matrix an Add of a constant vector, which bias correction can change."""
+    import onnx
+
+    nodes = []
+    for node in graph.graph.node:
+        if node.op_type == "MatMul" and _is_product_by_matrix(graph, node) and _bias_of_matmul(graph, node) is None:
+            product = graph.fresh(node.output[0])
+            zeros = graph.add_constant(product, np.zeros(graph.tensors[node.input[1]].dims[1], np.float32))
+            nodes.append(onnx.helper.make_node("MatMul", list(node.input), [product], name=node.name))
+            nodes.append(onnx.helper.make_node("Add", [product, zeros], list(node.output), name=product))
+        else:
+            nodes.append(node)
+    graph.replace_nodes(nodes)
+
+
+def _is_product_by_matrix(graph: Graph, node: Any) -> bool:
+    weight = graph.tensors.get(node.input[1])
+    return (
+        weight is not None
+        and len(weight.dims) == 2
+        and graph.is_float(node.input[1])
+        and (graph.rank(node.input[0]) or 0) >= 3
+    )
+
+
+def _bias_of_matmul(graph: Graph, node: Any) -> Any | None:
+    """The Add of a constant vector that alone reads a MatMul by a constant matrix; None when there is none. Its operands are put in order."""
+    reader = graph.only_consumer(node.output[0])
+    if reader is None or reader.op_type != "Add" or not _is_product_by_matrix(graph, node):
+        return None
+    if reader.input[0] != node.output[0]:
+        reader.input[0], reader.input[1] = reader.input[1], reader.input[0]
+    bias = graph.tensors.get(reader.input[1])
+    channels = graph.tensors[node.input[1]].dims[1]
+    return reader if bias is not None and list(bias.dims) == [channels] else None
+
+
 def _name_and_bias(graph: Graph) -> None:
     """A bias where there is none, weights of its own for each layer, and a name that no other has."""
     seen: set[str] = set()
@@ -262,7 +314,8 @@ def _need(graph: Graph, name: str) -> Array:
 def write_back(graph: Graph, layers: list[Layer]) -> None:
     """Put the layers' weights and biases into the float graph, each layer its own."""
     for layer in layers:
-        node = graph.producer[layer.linear]
-        node.input[1] = graph.add_constant(f"{layer.name}_weight", layer.weight)
-        node.input[2] = graph.add_constant(f"{layer.name}_bias", layer.bias)
+        node, is_matmul = graph.producer[layer.product], layer.kind == "MatMul"
+        node.input[1] = graph.add_constant(f"{layer.name}_weight", layer.weight.T if is_matmul else layer.weight)
+        adder, position = (graph.producer[layer.linear], 1) if is_matmul else (node, 2)
+        adder.input[position] = graph.add_constant(f"{layer.name}_bias", layer.bias)
     graph.prune()

@@ -20,13 +20,13 @@ class Sampler:
     """Looks at the same random positions of a layer's answer in every pass, so that two passes can be compared."""
 
     def __init__(self, graph: Graph, layer: Layer, seed: int) -> None:
-        node = graph.producer[layer.linear]
+        node = graph.producer[layer.product]
         self.layer, self.seed = layer, seed
         spatial = layer.weight.ndim - 2 if layer.kind == "Conv" else 0
         self.strides = list(attribute(node, "strides", [1] * spatial))
         self.dilations = list(attribute(node, "dilations", [1] * spatial))
         self.pads = list(attribute(node, "pads", [0] * 2 * spatial))
-        self.has_patches = layer.kind == "Gemm" or attribute(node, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+        self.has_patches = layer.kind != "Conv" or attribute(node, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
         self._positions: dict[tuple[int, ...], Array] = {}
 
     def positions(self, shape: tuple[int, ...]) -> Array:
@@ -42,13 +42,20 @@ class Sampler:
 
     def look(self, answer: Array) -> Array:
         """The answer at the positions, [O, N * P]."""
+        if self.layer.kind == "MatMul":
+            return np.asarray(self._rows(answer).T)
         flat = answer.reshape(*answer.shape[:2], -1)[:, :, self.positions(answer.shape)]
         return np.asarray(flat.swapaxes(0, 1).reshape(answer.shape[1], -1))
 
+    def _rows(self, values: Array) -> Array:
+        """Rows of a matrix product: all of a Gemm's, some of a MatMul's."""
+        rows = values.reshape(-1, values.shape[-1])
+        return rows if self.layer.kind == "Gemm" else rows[self.positions((1, 1, len(rows)))]
+
     def patches(self, source: Array, answer_shape: tuple[int, ...]) -> Array:
         """Inputs at the positions, [groups, I / groups * kernel, N * P]."""
-        if self.layer.kind == "Gemm":
-            return np.asarray(source.reshape(-1, source.shape[-1]).T[None])
+        if self.layer.kind != "Conv":
+            return np.asarray(self._rows(source).T[None])
         kernel = self.layer.weight.shape[2:]
         half = len(self.pads) // 2
         padded = np.pad(source, [(0, 0), (0, 0), *zip(self.pads[:half], self.pads[half:], strict=True)])

@@ -82,13 +82,14 @@ def place(
         skip_nodes: first outputs of single nodes that are to stay float.
     """
     chosen = list(layers)
-    made_by_layer = {layer.out for layer in chosen}
-    inner = {layer.linear: layer for layer in chosen}
+    # What a MatMul makes stays float: its int8 kernel answers so, and what reads it (softmax, normalisation, a residual sum) is float anyway.
+    made_by_layer = {layer.out for layer in chosen if layer.kind != "MatMul"}
+    inner = {layer.product: layer for layer in chosen}
     taken = {
         node.output[0]: node
         for node in graph.graph.node
         if node.op_type in (CARRIED | MADE) - skip_kinds
-        and node.output[0] not in made_by_layer | skip_nodes
+        and node.output[0] not in {layer.out for layer in chosen} | skip_nodes
         and all(graph.is_float(name) for name in node.output if name)
         and _is_plain(graph, node)
     }
@@ -178,7 +179,7 @@ def _collect(graph: Graph, placement: Placement, layers: list[Layer], taken: dic
         placement.tensors.add(layer.source)
         fed = any(reader.output[0] in placement.nodes for reader in graph.consumers.get(layer.out, []))
         # A Conv runs in int8 only when its answer is quantised; a Gemm answers in float as well.
-        if layer.kind == "Conv" or fed:
+        if layer.kind == "Conv" or (fed and layer.kind == "Gemm"):
             placement.tensors.add(layer.out)
     for node in taken.values():
         placement.tensors.update(data_inputs(graph, node))

@@ -13,6 +13,7 @@ from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.refuse import Refused
+from edgeopt.compiler.running import Feeds
 from edgeopt.compiler.widen import widen
 from tests import models
 from tests.unit.compiler.quantize import nets
@@ -207,3 +208,26 @@ def test_a_pointwise_head_answers_in_float(tmp_path):
     assert result.coverage.x86_share == 1.0
     samples = nets.feeds(tmp_path, seed=5)
     assert sqnr_db(answers(model, samples, fused=False), answers(result.model, samples, fused=True)) > 30
+
+
+def text_net():
+    """Embeddings of three axes through two products by matrices, one without a bias, and a residual sum; the length is open."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["p1"]),
+        helper.make_node("Add", ["b1", "p1"], ["s1"]),
+        helper.make_node("Relu", ["s1"], ["r1"]),
+        helper.make_node("MatMul", ["r1", "w2"], ["p2"]),
+        helper.make_node("Add", ["p2", "x"], ["y"]),
+    ]
+    constants = [models.weights("w1", 6, 12), models.weights("b1", 12), models.weights("w2", 12, 6)]
+    return models.make(nodes, [models.value("x", [1, "t", 6])], [models.value("y", [1, "t", 6])], constants)
+
+
+def test_products_over_sequences_of_any_length_become_int8(tmp_path):
+    chooser = np.random.default_rng(0)
+    rows = {f"s{i}.0": chooser.standard_normal((1, 3 + i % 5, 6)).astype(np.float32) for i in range(20)}
+    np.savez(tmp_path / "texts.npz", **rows)
+    samples = Feeds(tmp_path / "texts.npz", ["x"], 20)
+    result = quantise(text_net(), samples, signed=False, float_first=0, budget=BUDGETS["standard"], scratch=tmp_path)
+    assert [product.x86 for product in result.coverage.products] == [True, True]
+    assert sqnr_db(answers(text_net(), samples, fused=False), answers(result.model, samples, fused=True)) > 30

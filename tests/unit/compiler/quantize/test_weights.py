@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 from edgeopt.compiler.quantize.bias import correct_biases, layer_levels, shift_for
-from edgeopt.compiler.quantize.calibrate import channel_ranges, equalised, observe, prepare, range_choices
+from edgeopt.compiler.quantize.calibrate import channel_ranges, equalised, mean_answers, observe, prepare, range_choices
 from edgeopt.compiler.quantize.curve import IDENTITY, Curve, curve_behind
 from edgeopt.compiler.quantize.emit import Scale, emit, nearest_codes, weight_scales
 from edgeopt.compiler.quantize.ladder import sqnr_db
@@ -26,7 +26,7 @@ UNIT = Scale(scale=np.ones(1, np.float32), zero=np.zeros(1, np.int32))
 def gemm(weight, bias=None):
     weight = np.asarray(weight, np.float32)
     bias = np.zeros(len(weight), np.float32) if bias is None else np.asarray(bias, np.float32)
-    return Layer(name="g", kind="Gemm", source="x", linear="y", out="y", weight=weight, bias=bias)
+    return Layer(name="g", kind="Gemm", source="x", product="y", linear="y", out="y", weight=weight, bias=bias)
 
 
 def uneven(chain, name, factors):
@@ -174,7 +174,7 @@ def test_bias_correction_brings_channel_means_back(tmp_path):
     network = nets.int8(nets.classifier(), samples, correct=False)
     for layer in network.layers:
         layer.bias = layer.bias + np.float32(0.05)
-    targets = {name: values.mean(axis=0) for name, values in observed.means.items()}
+    targets = mean_answers(observed, samples.count)
     truth = answers(nets.classifier(), samples, fused=False)
     broken = sqnr_db(truth, answers(emit(network, signed=False), samples, fused=False))
     correct_biases(network, observed.samplers, targets, samples)
