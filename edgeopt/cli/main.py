@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -77,6 +78,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
     as_json = "--json" in sys.argv[1:]
+    # What libraries log (a connection that Ctrl-C interrupted, say) is for programmers; our own warnings are for people.
+    logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
     try:
         code = edgeopt.main(standalone_mode=False)
         _leave(code if isinstance(code, int) else 0)

@@ -15,7 +15,7 @@ from edgeopt.domain.pick import Pick
 from edgeopt.domain.run import Run
 from edgeopt.errors import SamplesError
 from edgeopt.flows.build import build
-from edgeopt.flows.connect import open_session
+from edgeopt.flows.connect import open_session, runtime_site
 from edgeopt.flows.on_device import bring, check_outputs, measure, record
 from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.release import install_pick
@@ -29,6 +29,7 @@ from edgeopt.select.pick import choose
 from edgeopt.select.summarise import summarise
 from edgeopt.store.results import ResultsStore
 
+LOCAL = "local:"
 TIMING_SAMPLES = 16
 """Random inputs when there are no samples (`bench` only)."""
 
@@ -66,6 +67,7 @@ def deploy(request: Request, places: Places, observer: Observer) -> Outcome:
 
 def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemeral: bool) -> Outcome:
     run_id = new_run_id()
+    _look_first(job, places, observer, ephemeral=ephemeral)
     built = build(job, places, observer)
     samples = _inputs(job)
     with (
@@ -81,6 +83,20 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
         installs = install and pick.candidate is not None
         release = install_pick(trial, pick, observer) if installs else None
     return Outcome(run=run, pick=pick, release=release, shipped=trial.shipped)
+
+
+def _look_first(job: Job, places: Places, observer: Observer, *, ephemeral: bool) -> None:
+    """Before minutes are spent on building: is the device there, and does it have the runtime? This computer itself needs no such look.
+
+    Raises:
+        RuntimeMissing, LinkError, PythonMissing.
+    """
+    if job.device.address == LOCAL:
+        return
+    observer.stage("look", f"look at {job.device.name}")
+    with open_session(job.device, places, ephemeral=ephemeral) as session:
+        runtime_site(session.call("probe", {}), job.device, "onnxruntime")
+    observer.finish("look", "it answers and has the runtime")
 
 
 def new_run_id() -> str:
