@@ -20,6 +20,9 @@ QUANTISED = frozenset(
 MAX_EMBEDDED_BYTES = (2 << 30) - (64 << 20)
 """A rebuilt graph holds its weights itself, and protobuf ends at 2 GiB."""
 
+DEEPER = ("int8-mixed",)
+"""Recipes that take long enough to be left to the deep budget, unless they are asked for by name."""
+
 ENCODINGS = {"uint8": "int8 U8S8 per-channel", "int8": "int8 S8S8 per-channel"}
 
 
@@ -58,7 +61,8 @@ def plan_variants(
     Raises:
         UnknownName: no such recipe.
     """
-    names = profile.recipes if recipes is None else recipes
+    deeper = DEEPER if budget == "deep" and "int8-static" in profile.recipes else ()
+    names = (*profile.recipes, *deeper) if recipes is None else recipes
     chosen = [get_recipe(name) for name in dict.fromkeys((ORIGINAL.name, *names))]
     pins = Pins(max_opset=profile.max_opset, max_ir_version=profile.max_ir_version)
     plan: list[Planned | Skipped] = []
@@ -92,7 +96,7 @@ def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples
             return _no_fp16(model, profile, asked=asked)
         case "int8-dynamic":
             return _no_int8(model) or _no_products(model)
-        case "int8-static" | "int8-stem" | "int8-ort":
+        case "int8-static" | "int8-stem" | "int8-mixed" | "int8-ort":
             return _no_int8(model) or (None if has_samples else "it needs samples to calibrate on, and there are none")
         case _:
             return None

@@ -47,10 +47,16 @@ _TO_QDQ = (
     Step(name="same_answers"),
 )
 
+
+def _int8(*, float_first: int = 0, float_share: float = 0.0) -> Step:
+    options = {"activations": "uint8", "float_first": float_first, "float_share": float_share, "budget": "standard"}
+    return Step(name="int8", options=options)
+
+
 INT8_STATIC = Recipe(
     name="int8-static",
     title="weights and activations in int8; ranges, rounding and biases from samples",
-    steps=(*_TO_QDQ, Step(name="int8", options={"activations": "uint8", "float_first": 0, "budget": "standard"})),
+    steps=(*_TO_QDQ, _int8()),
     encoding="int8 U8S8 per-channel",
     needs_samples=True,
 )
@@ -58,8 +64,16 @@ INT8_STATIC = Recipe(
 INT8_STEM = Recipe(
     name="int8-stem",
     title="as int8-static, the first two layers in float: few input channels make poor use of int8 kernels",
-    steps=(*_TO_QDQ, Step(name="int8", options={"activations": "uint8", "float_first": 2, "budget": "standard"})),
+    steps=(*_TO_QDQ, _int8(float_first=2)),
     encoding="int8 U8S8 per-channel, float stem",
+    needs_samples=True,
+)
+
+INT8_MIXED = Recipe(
+    name="int8-mixed",
+    title="as int8-static, with the layers that hurt most in float, up to a tenth of the multiplications",
+    steps=(*_TO_QDQ, _int8(float_share=0.1)),
+    encoding="int8 U8S8 per-channel, mixed",
     needs_samples=True,
 )
 
@@ -72,7 +86,8 @@ INT8_ORT = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_ORT)
+    recipe.name: recipe
+    for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED, INT8_ORT)
 }
 
 

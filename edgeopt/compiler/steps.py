@@ -131,6 +131,7 @@ def int8(model: Any, options: dict[str, Any], bench: Bench) -> Any:
         bench.samples,
         signed=options["activations"] == "int8",
         float_first=int(options["float_first"]),
+        float_share=float(options["float_share"]),
         budget=BUDGETS[options["budget"]],
         scratch=bench.scratch,
     )

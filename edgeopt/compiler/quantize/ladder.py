@@ -31,6 +31,7 @@ from edgeopt.compiler.quantize.calibrate import (
 from edgeopt.compiler.quantize.emit import Network, Scale, emit
 from edgeopt.compiler.quantize.fusion import Coverage, coverage
 from edgeopt.compiler.quantize.graph import Array
+from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
@@ -40,6 +41,9 @@ LEAST_TO_SPLIT = 96
 """With fewer samples judging uses those that calibrate, too: better ranges are worth more than an unbiased choice among four."""
 
 FINALISTS = 2
+
+SENSITIVE_BY = 24
+"""Samples by which a layer's part of the damage is told."""
 
 SATURATION_DB = 1.0
 """Rounding alone stays well under this."""
@@ -76,12 +80,16 @@ class Quantised:
 @dataclass(kw_only=True)
 class _Choice:
     name: str
+    kind: tuple[bool, str]
+    """(equalised, which ranges): what a second search, with some layers in float, takes over."""
     observed: Observed
     scales: dict[str, Scale]
     sqnr_db: float = -math.inf
 
 
-def quantise(model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget: Budget, scratch: Path) -> Quantised:
+def quantise(
+    model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget: Budget, scratch: Path, float_share: float = 0.0
+) -> Quantised:
     """Make a tidy float32 model int8.
 
     Args:
@@ -91,9 +99,10 @@ def quantise(model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget
         float_first: how many of the first layers stay float.
         budget: how much to try.
         scratch: folder for what the runtime writes.
+        float_share: up to this share of the multiplications may stay float, in the layers where it helps most.
 
     Raises:
-        Refused: there is nothing to quantise.
+        Refused: there is nothing to quantise, or (with `float_share`) no layer in float would help.
     """
     prepared = prepare(model)
     if float_first and prepared.layers:
@@ -101,13 +110,48 @@ def quantise(model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget
     if not prepared.layers:
         raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
     fitting, judging = _divide(feeds)
-    choices, remarks = _choices(prepared, fitting, budget)
-    network, name = _best(choices, fitting, judging, remarks)
-    made = emit(network, signed=signed)
+    found = _search(prepared, fitting, judging, budget)
+    if float_share:
+        found = _search_mixed(model, found, fitting, judging, budget, float_share)
+    made = emit(found.network, signed=signed)
     covered = coverage(made, scratch)
-    notes = [*remarks, f"chosen: {name}", *_coverage_notes(covered, len(prepared.skipped))]
-    notes += _saturation_notes(prepared, emit(network, signed=False) if signed else made, judging)
+    notes = [*found.remarks, f"chosen: {found.choice}", *_coverage_notes(covered, found.float_layers or float_first)]
+    notes += _saturation_notes(prepared, emit(found.network, signed=False) if signed else made, judging)
     return Quantised(model=made, coverage=covered, notes=notes)
+
+
+@dataclass(kw_only=True)
+class _Found:
+    network: Network
+    choice: str
+    kind: tuple[bool, str]
+    remarks: list[str]
+    float_layers: int = 0
+
+
+def _search(
+    prepared: Prepared, fitting: Feeds, judging: Feeds, budget: Budget, only: tuple[bool, str] | None = None
+) -> _Found:
+    choices, remarks = _choices(prepared, fitting, budget, only)
+    network, name, kind = _best(choices, fitting, judging, remarks)
+    return _Found(network=network, choice=name, kind=kind, remarks=remarks)
+
+
+def _search_mixed(model: Any, first: _Found, fitting: Feeds, judging: Feeds, budget: Budget, share: float) -> _Found:
+    """Find the layers that hurt most in what was found, leave them in float, calibrate anew."""
+    few = judging.first(SENSITIVE_BY)
+    truth = answers(first.network.graph.model, few, fused=False)
+    worth = worth_float(first.network, lambda made: sqnr_db(truth, answers(made, few, fused=False)), share)
+    if not worth:
+        raise Refused(
+            "nothing-to-do", f"no layer with under {100 * share:.0f} % of the multiplications would help in float"
+        )
+    prepared = prepare(model, float_layers=frozenset(worth))
+    found = _search(prepared, fitting, judging, budget, first.kind)
+    gains = ", ".join(f"{name} (+{gain:.1f} dB)" for name, gain in worth.items())
+    found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float: {gains}"]
+    found.float_layers = len(worth)
+    return found
 
 
 def _divide(feeds: Feeds) -> tuple[Feeds, Feeds]:
@@ -118,7 +162,9 @@ def _divide(feeds: Feeds) -> tuple[Feeds, Feeds]:
     return feeds.without_first(kept), feeds.first(kept)
 
 
-def _choices(prepared: Prepared, feeds: Feeds, budget: Budget) -> tuple[list[_Choice], list[str]]:
+def _choices(
+    prepared: Prepared, feeds: Feeds, budget: Budget, only: tuple[bool, str] | None
+) -> tuple[list[_Choice], list[str]]:
     started = time.monotonic()
     ranges = channel_ranges(prepared, feeds)
     second = (time.monotonic() - started) / max(1, feeds.count)
@@ -131,8 +177,10 @@ def _choices(prepared: Prepared, feeds: Feeds, budget: Budget) -> tuple[list[_Ch
     for base, base_ranges, name in bases:
         observed = observe(base, base_ranges, feeds, looked_at=most)
         choices += [
-            _Choice(name=f"{name}, {word}", observed=observed, scales=s) for word, s in range_choices(observed).items()
+            _Choice(name=f"{name}, {word}", kind=(base is lifted, word), observed=observed, scales=s)
+            for word, s in range_choices(observed).items()
         ]
+    choices = [choice for choice in choices if choice.kind == only] or choices
     if not budget.search:
         choices = choices[-1:]
     notes = [f"ranges and rounding from {feeds.count} samples, biases from {most}"]
@@ -147,13 +195,13 @@ def _affordable(second: float, prepared: Prepared, budget: Budget, count: int) -
     return int(np.clip(budget.seconds / cost, min(16, count), min(budget.samples, count)))
 
 
-def _best(choices: list[_Choice], fitting: Feeds, judging: Feeds, remarks: list[str]) -> tuple[Network, str]:
+def _best(
+    choices: list[_Choice], fitting: Feeds, judging: Feeds, remarks: list[str]
+) -> tuple[Network, str, tuple[bool, str]]:
     """Correct every choice with a few samples, the best of them with all, and keep the one that the judges like most."""
     most = looked_at(choices[0].observed)
-    if len(choices) == 1:
-        return calibrated(choices[0].observed, choices[0].scales, fitting.first(most)), choices[0].name
     truth = answers(choices[0].observed.prepared.graph.model, judging, fused=False)
-    for choice in choices:
+    for choice in choices if len(choices) > 1 else ():
         _judge(choice, fitting.first(max(1, int(most * SCREENED_BY))), judging, truth)
         remarks.append(f"tried: {choice.name}: {choice.sqnr_db:.1f} dB")
     finalists = sorted(choices, key=lambda choice: -choice.sqnr_db)[:FINALISTS]
@@ -162,8 +210,8 @@ def _best(choices: list[_Choice], fitting: Feeds, judging: Feeds, remarks: list[
     corrected_db = winner.sqnr_db
     plain = _judge(winner, fitting.first(most), judging, truth, correct=False)
     if winner.sqnr_db > corrected_db:
-        return plain, f"{winner.name}, biases as they are: {winner.sqnr_db:.1f} dB"
-    return networks[winner.name], f"{winner.name}: {corrected_db:.1f} dB"
+        return plain, f"{winner.name}, biases as they are: {winner.sqnr_db:.1f} dB", winner.kind
+    return networks[winner.name], f"{winner.name}: {corrected_db:.1f} dB", winner.kind
 
 
 def _judge(
@@ -206,7 +254,7 @@ def _coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
         f"{covered.fused(arm=False)} of {count} products run in int8 by the runtime's x86 rules{x86}, {covered.fused(arm=True)} by its ARM rules{arm}"
     ]
     if kept_float:
-        notes.append(f"the first {kept_float} layers stay float")
+        notes.append(f"{kept_float} layers stay float")
     return notes
 
 

@@ -139,3 +139,11 @@ def test_recipes_are_data():
     for recipe in RECIPES.values():
         assert msgspec.json.decode(msgspec.json.encode(recipe), type=type(recipe)) == recipe
     assert get_recipe("clean") is RECIPES["clean"]
+
+
+def test_a_deep_budget_adds_what_takes_long():
+    profile = msgspec.structs.replace(PROFILE, recipes=("clean", "int8-static"))
+    names = [p.name for p in plan_variants(model(), profile, has_samples=True, budget="deep")]
+    assert names == ["original", "clean", "int8-static", "int8-mixed"]
+    asked = plan_variants(model(), profile, recipes=("clean",), has_samples=True, budget="deep")
+    assert [p.name for p in asked] == ["original", "clean"]
