@@ -21,7 +21,7 @@ from edgeopt.cli.options import device_option, goal_options, json_option, measur
 def command(*, as_json: bool, **values: Any) -> None:
     """Measure MODEL and its variants on a board (this computer when none is named); install nothing.
 
-    Without samples the inputs are random numbers: latency and memory only, nothing is said of agreement.
+    Without samples, inputs are synthetic: drawn pictures or noise. How int8 agrees with the original is then told, but not counted without --accept-synthetic.
     """
     from edgeopt.flows.bench import bench
     from edgeopt.profiles.places import find_places

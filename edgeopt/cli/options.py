@@ -18,6 +18,7 @@ GOAL_KEYS = (
     "max_size_mb",
     "min_agreement",
     "max_certified_accuracy_drop",
+    "accept_synthetic",
 )
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
 """Those of `domain.model.Task`, which would be slow to import for --help."""
@@ -67,6 +68,12 @@ def goal_options(function: F) -> F:
             type=float,
             help="Most accuracy that may be lost, with 95 % confidence, 0 to 1.",
         ),
+        click.option(
+            "--accept-synthetic",
+            is_flag=True,
+            default=None,
+            help="Agreement on synthetic inputs is enough to pick and install a variant.",
+        ),
     )(function)
 
 
@@ -75,7 +82,8 @@ def model_options(function: F) -> F:
     return stack(
         click.argument("model", required=False, type=click.Path(path_type=Path)),
         click.option(
-            "--samples", help="Unlabelled inputs: a folder of images, .npy or .npz files, or module:function."
+            "--samples",
+            help="Unlabelled inputs: a folder of images, .npy or .npz files, module:function, or `synthetic`: drawn pictures, noise for other inputs.",
         ),
         click.option("--config", type=click.Path(path_type=Path), help="Another file than the nearest edgeopt.toml."),
         click.option(

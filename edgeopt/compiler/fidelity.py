@@ -83,6 +83,7 @@ def compare(
         worst_samples=worst_samples(scored.each, scored.kl, values.cosines, names),
         worst_clusters=worst_clusters(scored.each, scored.labels, reference, seed=seed),
         reasons=_reasons(scored, drop),
+        synthetic=False,
         **drop,
         **scored.extra,
     )

@@ -23,6 +23,8 @@ MAX_EMBEDDED_BYTES = (2 << 30) - (64 << 20)
 DEEPER = ("int8-mixed",)
 """Recipes that take long enough to be left to the deep budget, unless they are asked for by name."""
 
+ON_SYNTHETIC = "; calibrated on synthetic inputs, since no samples were given"
+
 ENCODINGS = {"uint8": "int8 U8S8 per-channel", "int8": "int8 S8S8 per-channel"}
 
 
@@ -47,6 +49,7 @@ def plan_variants(
     *,
     recipes: tuple[str, ...] | None = None,
     has_samples: bool,
+    synthetic: bool = False,
     budget: Budget = "standard",
 ) -> tuple[Planned | Skipped, ...]:
     """Decide for each recipe of the profile, or of `recipes` when given, whether it is tried. The original always comes first.
@@ -56,6 +59,7 @@ def plan_variants(
         profile: the kind of device.
         recipes: names the user asked for; asking for float16 by name overrides the profile's advice against it.
         has_samples: whether there are samples to calibrate on.
+        synthetic: those samples were invented; what is calibrated on them says so.
         budget: how long a recipe may search.
 
     Raises:
@@ -71,6 +75,8 @@ def plan_variants(
             recipe, model, profile, has_samples=has_samples, asked=recipes is not None
         )
         fitted = _fit(recipe, model, profile, budget)
+        if synthetic and recipe.needs_samples:
+            fitted = msgspec.structs.replace(fitted, title=fitted.title + ON_SYNTHETIC)
         if reason is None:
             plan.append(Planned(name=recipe.name, recipe=fitted, pins=pins))
         else:

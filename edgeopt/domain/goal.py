@@ -16,6 +16,8 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     `max_certified_accuracy_drop` limits `1 - Fidelity.agreement_lower`: with 95 % confidence the accuracy of a classifier falls by no
     more, because a correct answer can only turn wrong where the two models disagree.
+
+    `accept_synthetic`: agreement that was measured on synthetic inputs counts. Without it no variant is picked on such evidence.
     """
 
     objective: Objective = "latency"
@@ -25,3 +27,4 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     max_size_mb: Positive | None = None
     min_agreement: Share | None = 0.98
     max_certified_accuracy_drop: Share | None = None
+    accept_synthetic: bool = False

@@ -75,7 +75,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
 
     `sqnr_db` is the signal to quantisation noise ratio over all outputs; None when the noise is exactly zero (see `identical`). `neighbour_recall` and
     `similarity_spearman` are of embeddings, `r2` of regressions. `where` says who computed the variant's answers. `reasons` says by field name why a figure
-    that the task could have is None; `notes` are sentences for people.
+    that the task could have is None; `notes` are sentences for people. `synthetic`: the samples were invented, so nothing is claimed about accuracy.
     """
 
     where: Literal["host", "device"]
@@ -99,6 +99,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     worst_samples: tuple[WorstSample, ...] = ()
     worst_clusters: tuple[WorstCluster, ...] = ()
     reasons: dict[str, str] = {}
+    synthetic: bool = False
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True, tag="built", tag_field="status"):

@@ -31,7 +31,7 @@ from edgeopt.store.results import ResultsStore
 
 LOCAL = "local:"
 TIMING_SAMPLES = 16
-"""Random inputs when there are no samples (`bench` only)."""
+"""Random inputs when there are no samples, and none worth calibrating on could be invented (`bench` only)."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def bench(request: Request, places: Places, observer: Observer) -> Outcome:
     """Build and measure; install nothing."""
-    job = prepare(request, places, observer, default_device="local")
+    job = prepare(request, places, observer, default_device="local", invent=True)
     return _run(job, places, observer, install=False, ephemeral=request.ephemeral)
 
 
@@ -53,15 +53,10 @@ def deploy(request: Request, places: Places, observer: Observer) -> Outcome:
     """Build, measure, pick, install. With `ephemeral` nothing is installed and nothing is left on the device.
 
     Raises:
-        SamplesError: there are no samples, so nothing could be said of faithfulness.
+        SamplesError: there are no samples, so nothing could be said of faithfulness; or they are synthetic, and the user has not said that this is enough.
     """
     job = prepare(request, places, observer)
-    if job.samples_info is None:
-        raise SamplesError(
-            "no samples named, so nothing could be said of how faithful a variant is",
-            hint="Name a folder of unlabelled inputs: --samples DIR, or `samples` in edgeopt.toml. `edgeopt bench` measures without.",
-            code="samples-missing",
-        )
+    _check_evidence(job)
     return _run(job, places, observer, install=not request.ephemeral, ephemeral=request.ephemeral)
 
 
@@ -69,6 +64,7 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
     run_id = new_run_id()
     _look_first(job, places, observer, ephemeral=ephemeral)
     built = build(job, places, observer)
+    job = built.job
     samples = _inputs(job)
     with (
         tempfile.TemporaryDirectory(prefix="edgeopt-") as work,
@@ -97,6 +93,29 @@ def _look_first(job: Job, places: Places, observer: Observer, *, ephemeral: bool
     with open_session(job.device, places, ephemeral=ephemeral) as session:
         runtime_site(session.call("probe", {}), job.device, "onnxruntime")
     observer.finish("look", "it answers and has the runtime")
+
+
+def _check_evidence(job: Job) -> None:
+    """Refuse to install on no evidence, or on weak evidence that was not accepted, before anything is built."""
+    if job.samples_info is None:
+        raise SamplesError(
+            "no samples named, so nothing could be said of how faithful a variant is",
+            hint="Name a folder of unlabelled inputs: --samples DIR, or `samples` in edgeopt.toml. `edgeopt bench` measures without.",
+            code="samples-missing",
+        )
+    if not job.samples_info.synthetic:
+        return
+    if not job.goal.accept_synthetic:
+        raise SamplesError(
+            "samples are synthetic, so how faithful a variant is to your own inputs would not be known when it is installed",
+            hint="Name a folder of unlabelled inputs (--samples DIR; 100 are a good start), or accept it: --accept-synthetic, or accept_synthetic = true under [goal]. "
+            "`edgeopt bench` measures without installing.",
+            code="samples-synthetic",
+        )
+    if job.assumed is not None:
+        raise SamplesError(
+            job.assumed, hint="`edgeopt init` writes a file in which every key is explained.", code="samples-synthetic"
+        )
 
 
 def new_run_id() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,7 +13,8 @@ from edgeopt.compiler.build import build_variants
 from edgeopt.compiler.confine import ConfinedFailure
 from edgeopt.compiler.fidelity import Mismatch, compare
 from edgeopt.compiler.outputs import host_outputs
-from edgeopt.compiler.plan import plan_variants
+from edgeopt.compiler.plan import Planned, plan_variants
+from edgeopt.compiler.score.synthetic import on_synthetic
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.variant import Built, Fidelity, Skipped, Variant
 from edgeopt.errors import ModelError
@@ -25,8 +26,9 @@ Outputs = list[list[Any]]
 
 
 class Build(msgspec.Struct, frozen=True, kw_only=True):
-    """What was built, and the original's answers on the held-out samples (None when there are no samples)."""
+    """What was built, and the original's answers on the held-out samples (None when there are no samples). `job` is the one that was built in the end."""
 
+    job: Job
     variants: tuple[Variant, ...]
     teacher: Any
 
@@ -34,13 +36,15 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 def build(job: Job, places: Places, observer: Observer) -> Build:
     """Build every variant that the model, the profile and the samples allow, and score each on this computer.
 
+    The original answers first: a model that does not take the samples need not be built. One that does not take invented samples that nobody asked for is
+    built without any.
+
     Raises:
         ModelError: the original cannot answer the samples at all.
         StoreError, BuildFailed: this computer cannot build.
     """
-    planned = plan_variants(
-        job.model, job.profile, recipes=job.recipes, has_samples=job.calibration is not None, budget=job.budget
-    )
+    job, teacher = _answered(job, observer)
+    planned = plan_job(job)
     variants = build_variants(
         planned,
         model_path=job.model_path,
@@ -49,16 +53,52 @@ def build(job: Job, places: Places, observer: Observer) -> Build:
         cache=places.cache,
         observer=observer,
     )
-    if job.heldout is None:
-        return Build(variants=variants, teacher=None)
-    teacher = _teacher(job)
+    if teacher is None:
+        return Build(job=job, variants=variants, teacher=None)
     observer.stage("score", "compare with the original", float(len(variants)))
     scored = []
     for done, variant in enumerate(variants):
         observer.advance("score", float(done), variant.name)
         scored.append(_score(variant, job, teacher))
     observer.finish("score")
-    return Build(variants=tuple(scored), teacher=teacher)
+    return Build(job=job, variants=tuple(scored), teacher=teacher)
+
+
+def plan_job(job: Job) -> tuple[Planned | Skipped, ...]:
+    """Return what is to be built, by the job's own wishes."""
+    return plan_variants(
+        job.model,
+        job.profile,
+        recipes=job.recipes,
+        has_samples=job.calibration is not None,
+        synthetic=is_synthetic(job),
+        budget=job.budget,
+    )
+
+
+def is_synthetic(job: Job) -> bool:
+    """Tell whether the job's samples were invented."""
+    return job.samples_info is not None and job.samples_info.synthetic
+
+
+def compare_answers(
+    job: Job, teacher: Outputs, outputs: Outputs, *, where: Literal["host", "device"], names: Sequence[str]
+) -> Fidelity:
+    """Score a variant's answers; on invented samples without the claims that would not hold.
+
+    Raises:
+        Mismatch: the answers have another form.
+    """
+    fidelity = compare(
+        teacher,
+        outputs,
+        task=job.model.task,
+        where=where,
+        inputs=job.model.inputs,
+        names=names,
+        seed=job.plan.seed,
+    )
+    return on_synthetic(fidelity) if is_synthetic(job) else fidelity
 
 
 def built_only(variants: Sequence[Variant]) -> tuple[Built, ...]:
@@ -69,6 +109,19 @@ def built_only(variants: Sequence[Variant]) -> tuple[Built, ...]:
 def _answers(graph: Path, job: Job) -> Outputs:
     with tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
         return host_outputs(graph, job.heldout, workdir=Path(folder))
+
+
+def _answered(job: Job, observer: Observer) -> tuple[Job, Outputs | None]:
+    """The job and the original's answers to its held-out samples, None when there are none."""
+    if job.heldout is None:
+        return job, None
+    try:
+        return job, _teacher(job)
+    except ModelError as error:
+        if job.samples_named:
+            raise
+        observer.note(f"synthetic samples are left out: {error.message}")
+        return msgspec.structs.replace(job, calibration=None, heldout=None, samples_info=None, assumed=None), None
 
 
 def _teacher(job: Job) -> Outputs:
@@ -88,15 +141,7 @@ def _score(variant: Variant, job: Job, teacher: Outputs) -> Variant:
         return variant
     try:
         outputs = teacher if not variant.recipe.steps else _answers(Path(variant.folder) / variant.files[0].path, job)
-        fidelity = compare(
-            teacher,
-            outputs,
-            task=job.model.task,
-            where="host",
-            inputs=job.model.inputs,
-            names=job.heldout.items,
-            seed=job.plan.seed,
-        )
+        fidelity = compare_answers(job, teacher, outputs, where="host", names=job.heldout.items)
     except ConfinedFailure as failure:
         return Skipped(
             name=variant.name, recipe=variant.recipe, reason=f"it was built, but does not run here: {failure.detail}"
@@ -107,7 +152,15 @@ def _score(variant: Variant, job: Job, teacher: Outputs) -> Variant:
             recipe=variant.recipe,
             reason=f"its answers have another form than the original's: {mismatch}",
         )
-    return _judge(variant, fidelity)
+    return _judge(_told(variant, job), fidelity)
+
+
+def _told(variant: Built, job: Job) -> Built:
+    """What a variant was calibrated on is part of it."""
+    if job.samples_info is None or not variant.recipe.needs_samples:
+        return variant
+    told = [f"calibrated on {job.samples_info.calibration} samples: {job.samples_info.source}", job.assumed]
+    return msgspec.structs.replace(variant, notes=(*variant.notes, *(note for note in told if note)))
 
 
 def _judge(variant: Built, fidelity: Fidelity) -> Variant:

@@ -35,7 +35,7 @@ def compile_model(request: Request, out: Path | None, places: Places, observer: 
     """
     from edgeopt.report.json_report import variants_document
 
-    job = prepare(request, places, observer, default_device="local")
+    job = prepare(request, places, observer, default_device="local", invent=True)
     variants = build(job, places, observer).variants
     if out is not None:
         variants = tuple(_copy(variant, out) if isinstance(variant, Built) else variant for variant in variants)

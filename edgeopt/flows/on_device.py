@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from edgeopt._version import __version__
-from edgeopt.compiler.fidelity import Mismatch, compare
+from edgeopt.compiler.fidelity import Mismatch
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import Candidate, Failure, OutputCheck, Run, SamplesInfo, Setting
 from edgeopt.domain.variant import Built
-from edgeopt.flows.build import Build, built_only
+from edgeopt.flows.build import Build, built_only, compare_answers
 from edgeopt.flows.connect import runtime_site
 from edgeopt.flows.prepare import Job
 from edgeopt.flows.trial import Trial
@@ -108,14 +108,12 @@ def _check(fetched: Fetched, trial: Trial) -> OutputCheck:
         return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=fetched.failure)
     outputs = read_npz(fetched.path, [o.name for o in model.outputs], "the device").arrays
     try:
-        fidelity = compare(
+        fidelity = compare_answers(
+            trial.job,
             teacher[: len(outputs)],
             [list(row) for row in outputs],
-            task=model.task,
             where="device",
-            inputs=model.inputs,
             names=trial.samples.items,
-            seed=trial.job.plan.seed,
         )
     except Mismatch as mismatch:
         failure = Failure(kind="bad-output", phase="outputs", detail=str(mismatch))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeopt.compiler.plan import plan_variants
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.variant import Skipped
+from edgeopt.flows.build import plan_job
 from edgeopt.flows.prepare import prepare
 from edgeopt.flows.request import Request
 from edgeopt.profiles.places import Places
@@ -40,9 +40,7 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
 def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
     """Plan without building anything and without touching the device."""
     job = prepare(request, places, observer)
-    planned = plan_variants(
-        job.model, job.profile, recipes=job.recipes, has_samples=job.calibration is not None, budget=job.budget
-    )
+    planned = plan_job(job)
     variants = tuple(
         PlannedVariant(
             name=p.name if isinstance(p, Skipped) else p.recipe.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
@@ -14,6 +14,7 @@ from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import MeasurePlan, SamplesInfo
 from edgeopt.domain.variant import Budget
 from edgeopt.errors import ConfigError, ModelError
+from edgeopt.flows.inputs import invent_if_possible, read_inputs
 from edgeopt.flows.request import Request
 from edgeopt.profiles.config import ProjectConfig, find_config, load_config
 from edgeopt.profiles.decode import decode
@@ -22,15 +23,12 @@ from edgeopt.profiles.inventory import get_device
 from edgeopt.profiles.load import load_profile
 from edgeopt.profiles.places import Places
 
-if TYPE_CHECKING:
-    from edgeopt.samples.record import Samples
-
-HELDOUT = 500
-"""Samples kept for judging, at most. 500 that all agree prove with 95 % confidence that fewer than 0.6 % disagree."""
-
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known before anything is built. `calibration` and `heldout` share no sample."""
+    """Everything that is known before anything is built. `calibration` and `heldout` share no sample.
+
+    `samples_named`: the user said where samples come from. `assumed` is what int8 depends on and nobody told; None when there is no such thing.
+    """
 
     app: str
     model_path: Path
@@ -45,9 +43,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Any
     heldout: Any
     samples_info: SamplesInfo | None
+    samples_named: bool
+    assumed: str | None = None
 
 
-def prepare(request: Request, places: Places, observer: Observer, *, default_device: str | None = None) -> Job:
+def prepare(
+    request: Request, places: Places, observer: Observer, *, default_device: str | None = None, invent: bool = False
+) -> Job:
     """Look up and check everything that a job needs.
 
     Args:
@@ -55,6 +57,7 @@ def prepare(request: Request, places: Places, observer: Observer, *, default_dev
         places: where the user's files are.
         observer: told of the stages.
         default_device: used when neither the request nor the project names one.
+        invent: make synthetic samples when none are named.
 
     Raises:
         ConfigError, ModelError, SamplesError, UnknownName: each names the key or file and what to do.
@@ -66,7 +69,10 @@ def prepare(request: Request, places: Places, observer: Observer, *, default_dev
     model = _inspect(model_path, request, config, observer)
     goal = decode(msgspec.to_builtins(config.goal) | request.goal, Goal, source="the goal")
     plan = decode(msgspec.to_builtins(config.measure) | request.measure, MeasurePlan, source="the measuring options")
-    calibration, heldout, info = _samples(request, config, base, model, plan.seed, observer)
+    inputs = read_inputs(request, config, base, model, plan.seed, observer)
+    named = inputs.info is not None
+    if invent and not named:
+        inputs = invent_if_possible(config, model, plan.seed, observer)
     return Job(
         app=request.app or config.app or app_name(model_path),
         model_path=model_path,
@@ -78,9 +84,11 @@ def prepare(request: Request, places: Places, observer: Observer, *, default_dev
         recipes=request.recipes or config.recipes,
         budget=request.budget or config.budget,
         threads=request.threads or device.threads or profile.threads,
-        calibration=calibration,
-        heldout=heldout,
-        samples_info=info,
+        calibration=inputs.calibration,
+        heldout=inputs.heldout,
+        samples_info=inputs.info,
+        samples_named=named,
+        assumed=inputs.assumed,
     )
 
 
@@ -130,38 +138,3 @@ def _inspect(path: Path, request: Request, config: ProjectConfig, observer: Obse
     for warning in model.warnings:
         observer.note(warning)
     return model
-
-
-def _samples(
-    request: Request, config: ProjectConfig, base: Path, model: ModelInfo, seed: int, observer: Observer
-) -> tuple[Samples | None, Samples | None, SamplesInfo | None]:
-    from edgeopt.compiler.outputs import most_samples
-    from edgeopt.samples.read import load_samples
-    from edgeopt.samples.record import split
-
-    spec = request.samples or config.samples
-    if spec is None:
-        return None, None, None
-    observer.stage("samples", f"read samples from {spec}")
-    everything = load_samples(
-        spec,
-        base=Path.cwd() if request.samples else base,
-        preprocess=config.preprocess,
-        model=model,
-        limit=config.calibration + min(HELDOUT, most_samples(model)),
-        shapes=config.shapes,
-        seed=seed,
-        note=observer.note,
-    )
-    calibration, heldout = split(
-        everything, seed=seed, calibration=min(config.calibration, len(everything.arrays) // 2)
-    )
-    info = SamplesInfo(
-        source=spec,
-        count=len(everything.arrays),
-        calibration=len(calibration.arrays),
-        heldout=len(heldout.arrays),
-        digest=everything.digest,
-    )
-    observer.finish("samples", f"{info.count} samples: {info.calibration} to calibrate, {info.heldout} to judge")
-    return calibration, heldout, info

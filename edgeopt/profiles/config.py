@@ -33,7 +33,7 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. What is None follows from the model, the device's profile or the command line.
 
-    `samples` is a folder, a file or `module:function`. `calibration` is the number of samples for calibrating int8; others judge the result.
+    `samples` is a folder, a file, `module:function` or `synthetic`. `calibration` is the number of samples for calibrating int8; others judge the result.
     `budget` is how long a recipe may search. `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
     """
 

@@ -96,7 +96,7 @@ def render_config(answers: Answers) -> str:
             "samples",
             a.samples,
             "samples/",
-            "unlabelled inputs: a folder of images, .npy or .npz files, or module:function",
+            'unlabelled inputs: a folder of images, .npy or .npz files, module:function, or "synthetic"',
         ),
         _line("app", a.app, "my-app", "its name on the device; default: the model's file name"),
         _line(

@@ -46,7 +46,7 @@ def conditions_line(run: Run) -> str:
         f"threads {threads}",
         f"{c.rounds} rounds",
         f"seed {c.seed}",
-        "inputs are random numbers" if c.synthetic_samples else None,
+        f"inputs are {run.samples.source}" if run.samples is not None and c.synthetic_samples else None,
         "disturbed blocks count" if c.accept_disturbed else None,
     )
     return safe("; ".join(part for part in parts if part))

@@ -30,11 +30,17 @@ def fidelity_lines(variants: Sequence[Variant]) -> list[str]:
 
 
 def _heads(judged: Iterable[Fidelity]) -> list[str]:
-    words = dict.fromkeys(f"{METRICS[f.metric]}, {f.samples} held-out samples" for f in judged)
+    words = dict.fromkeys(f"{METRICS[f.metric]}, {f.samples} {_kind(f)}" for f in judged)
     return [f"agrees: {'; '.join(words)}"]
 
 
+def _kind(f: Fidelity) -> str:
+    return "synthetic inputs; yours may agree less" if f.synthetic else "held-out samples"
+
+
 def _told(f: Fidelity) -> Iterator[str]:
+    if f.synthetic:
+        yield "on synthetic inputs, so no loss of accuracy is claimed"
     drop = list(_drop(f))
     if drop:
         yield f"loss of accuracy {', '.join(drop)}"

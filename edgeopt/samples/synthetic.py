@@ -25,9 +25,7 @@ def synthetic_samples(model: ModelInfo, count: int, seed: int, shapes: Shapes | 
         ConfigError: `shapes` does not fit the model.
     """
     shapes = shapes or {}
-    check_shapes(model.inputs, shapes)
-    sizes = _named_sizes(model, shapes)
-    concrete = [_concrete(spec, shapes, sizes) for spec in model.inputs]
+    concrete = concrete_shapes(model, shapes)
     total = count * sum(int(np.prod(shape, dtype=np.float64)) * 8 for shape in concrete)
     if total > MAX_BYTES:
         message = f"random samples would take {total:,} bytes"
@@ -36,7 +34,7 @@ def synthetic_samples(model: ModelInfo, count: int, seed: int, shapes: Shapes | 
         )
     generator = np.random.default_rng(seed)
     rows = [
-        [_random(generator, spec, shape) for spec, shape in zip(model.inputs, concrete, strict=True)]
+        [random_array(generator, spec, shape) for spec, shape in zip(model.inputs, concrete, strict=True)]
         for _ in range(count)
     ]
     notes = [
@@ -46,6 +44,18 @@ def synthetic_samples(model: ModelInfo, count: int, seed: int, shapes: Shapes | 
         and any(size not in (1, axis) for axis, size in zip(spec.shape or (), shape, strict=True))
     ]
     return make_samples([spec.name for spec in model.inputs], rows, source="random", synthetic=True, notes=notes)
+
+
+def concrete_shapes(model: ModelInfo, shapes: Shapes) -> list[tuple[int, ...]]:
+    """Every input's shape without open axes, chosen as `synthetic_samples` says.
+
+    Raises:
+        SamplesError: samples-mismatch: a rank is unknown.
+        ConfigError: `shapes` does not fit the model.
+    """
+    check_shapes(model.inputs, shapes)
+    sizes = _named_sizes(model, shapes)
+    return [_concrete(spec, shapes, sizes) for spec in model.inputs]
 
 
 def _named_sizes(model: ModelInfo, shapes: Shapes) -> dict[str, int]:
@@ -85,7 +95,12 @@ def _guess(position: int, rank: int) -> int:
     return SPATIAL if rank == 4 and position >= 2 else OTHER
 
 
-def _random(generator: np.random.Generator, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+def random_array(generator: np.random.Generator, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    """One input of the right type: uniform floats, whole numbers 0 or 1, text "a".
+
+    Raises:
+        SamplesError: samples-mismatch: another type.
+    """
     if spec.dtype == "str":
         return np.full(shape, "a")
     if spec.dtype in ("float16", "float32", "float64"):

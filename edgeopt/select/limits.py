@@ -18,7 +18,16 @@ from edgeopt.select.wording import BYTES_PER_MB, interval, megabytes, ms, number
 
 def broken_limits(run: Run, goal: Goal, summary: Summary) -> tuple[Objection, ...]:
     """Return an objection for every limit that the candidate breaks or was not shown to keep. `run` has its raw blocks."""
-    return (*_agreement(goal, summary), *_quantities(run, goal, summary))
+    return (*_evidence(run, goal, summary), *_agreement(goal, summary), *_quantities(run, goal, summary))
+
+
+def _evidence(run: Run, goal: Goal, s: Summary) -> Iterator[Objection]:
+    """Agreement on invented inputs is a doubt that the user may lift."""
+    invented = run.samples is not None and run.samples.synthetic
+    counts = goal.min_agreement and s.agreement is not None and s.variant != ORIGINAL
+    if invented and counts and not goal.accept_synthetic:
+        sentence = "its agreement was measured on synthetic inputs only; accept that with --accept-synthetic, or give samples of your own"
+        yield Objection(sentence=sentence, certain=False)
 
 
 def _agreement(goal: Goal, s: Summary) -> Iterator[Objection]:

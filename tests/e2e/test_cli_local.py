@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 import pytest
 from jsonschema import validate
+from onnx import TensorProto, helper
 
 from tests import models
 from tests.e2e.conftest import QUICK, Computer, write_samples
@@ -86,13 +87,70 @@ def test_the_run_can_be_picked_from_again_without_a_board(computer: Computer) ->
     assert computer.json("runs", "show", "last", "--raw")["blocks"]
 
 
-def test_bench_without_samples_says_nothing_of_agreement(computer: Computer) -> None:
-    """Random inputs tell time and memory only."""
-    done = computer.run("bench", "model.onnx", "--device", "board", "--json", *QUICK)
+def test_bench_without_samples_tells_agreement_on_synthetic_inputs_and_does_not_count_it(computer: Computer) -> None:
+    """int8 is built and timed; what it answers to invented inputs certifies nothing, and picks it only for a user who accepts that."""
+    document = computer.json("bench", "model.onnx", "--device", "board", *QUICK)
 
-    document = json.loads(done.stdout)
-    assert document["candidates"][0]["agreement"] is None
-    assert done.returncode in (0, 3)
+    found = {summary["variant"]: summary for summary in document["candidates"]}
+    assert found["int8-static"]["agreement"] is not None
+    assert found["int8-static"]["agreement_lower"] is None
+    assert "synthetic" in found["int8-static"]["reasons"]["agreement_lower"]
+    assert document["pick"]["variant"] == "original"
+    assert document["conditions"]["synthetic_samples"]
+    again = computer.json(
+        "pick", "last", "--objective", "size", "--min-agreement", "0.01", "--accept-synthetic", "--max-size-mb", "0.02"
+    )
+    assert again["goal"]["accept_synthetic"]
+    assert not any("synthetic inputs only" in loser["reason"] for loser in again["losers"])
+
+
+def test_compile_without_samples_draws_pictures_and_says_so(computer: Computer) -> None:
+    """The same preprocessing as for pictures of the user's own, and a word that they are none."""
+    onnx.save(models.conv_net(batch=1, size=32), computer.project / "pictures.onnx")
+
+    said = computer.run("compile", "pictures.onnx", "--out", "made")
+    document = json.loads((computer.project / "made" / "variants.json").read_text())
+
+    assert said.returncode == 0, said.stderr
+    assert "pixels are taken as 0..1" in said.stderr
+    assert "100 synthetic inputs; yours may agree less" in said.stdout
+    static = next(v for v in document["variants"] if v["name"] == "int8-static")
+    assert static["recipe"]["title"].endswith("calibrated on synthetic inputs, since no samples were given")
+    assert static["fidelity"]["synthetic"]
+    assert static["fidelity"]["agreement_lower"] is None
+
+
+def test_deploy_on_synthetic_samples_wants_to_hear_that_this_is_enough(computer: Computer) -> None:
+    """Nothing is built before the user has accepted it, and pictures of unknown range are never enough."""
+    onnx.save(models.conv_net(batch=1, size=32), computer.project / "pictures.onnx")
+    synthetic = ("--samples", "synthetic", "--device", "board", "--app", "app", *QUICK)
+
+    said = computer.fails(2, "samples-synthetic", "deploy", "model.onnx", *synthetic)
+    assert "--accept-synthetic" in said
+    said = computer.fails(2, "samples-synthetic", "deploy", "pictures.onnx", *synthetic, "--accept-synthetic")
+    assert "[preprocess]" in said
+    assert not (computer.board_root / "apps").exists()
+
+    done = computer.json("deploy", "model.onnx", *synthetic, "--accept-synthetic", "--min-agreement", "0.01")
+    assert done["release"]["app"] == "app"
+    assert done["goal"]["accept_synthetic"]
+
+
+def test_a_model_that_refuses_invented_inputs_is_compiled_without(computer: Computer) -> None:
+    """Nobody asked for them; with `--samples synthetic` the same is an error."""
+    expand = models.make(
+        [helper.make_node("Expand", ["x", "shape"], ["e"]), helper.make_node("MatMul", ["e", "w"], ["y"])],
+        [models.value("x", [1, 4]), helper.make_tensor_value_info("shape", TensorProto.INT64, [3])],
+        [models.value("y", None)],
+        [models.weights("w", 4, 5)],
+    )
+    onnx.save(expand, computer.project / "expand.onnx")
+
+    done = computer.run("compile", "expand.onnx")
+
+    assert done.returncode == 0, done.stderr
+    assert "synthetic samples are left out" in done.stderr
+    computer.fails(2, "model-failed", "compile", "expand.onnx", "--samples", "synthetic")
 
 
 def test_a_dry_run_touches_nothing(computer: Computer) -> None:

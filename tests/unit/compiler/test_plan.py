@@ -147,3 +147,9 @@ def test_a_deep_budget_adds_what_takes_long():
     assert names == ["original", "clean", "int8-static", "int8-mixed"]
     asked = plan_variants(model(), profile, recipes=("clean",), has_samples=True, budget="deep")
     assert [p.name for p in asked] == ["original", "clean"]
+
+
+def test_what_is_calibrated_on_invented_samples_says_so() -> None:
+    planned = {p.name: p for p in plan_variants(model(), PROFILE, has_samples=True, synthetic=True)}
+    assert planned["int8-static"].recipe.title.endswith("calibrated on synthetic inputs, since no samples were given")
+    assert "synthetic" not in planned["clean"].recipe.title

@@ -44,3 +44,11 @@ def test_nothing_to_tell_is_nothing() -> None:
 def test_every_metric_has_words_and_every_task_an_option() -> None:
     assert METRICS.keys() == set(get_args(Metric))
     assert click.Choice(TASKS).choices == get_args(Task)
+
+
+def test_agreement_on_synthetic_inputs_is_told_as_such() -> None:
+    fidelity = make_fidelity(0.99, None, synthetic=True, samples=100, metric="top1")
+    assert fidelity_lines([make_built("int8", fidelity=fidelity)]) == [
+        "agrees: the same best class, 100 synthetic inputs; yours may agree less",
+        "  int8: on synthetic inputs, so no loss of accuracy is claimed",
+    ]

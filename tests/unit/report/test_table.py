@@ -166,7 +166,7 @@ def test_conditions_do_not_believe_odd_facts(facts: dict[str, Any]) -> None:
 
 def test_conditions_tell_of_synthetic_inputs_and_thread_counts() -> None:
     run = make_run()
-    samples = type(run.samples)(source="none", count=16, calibration=0, heldout=0, digest="0", synthetic=True)
+    samples = type(run.samples)(source="random numbers", count=16, calibration=0, heldout=0, digest="0", synthetic=True)
     candidate = make_run().candidates[0]
     setting = type(candidate.setting)(threads=2)
     two = type(candidate)(id="original@2", variant="original", setting=setting)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Pick, Summary
-from edgeopt.domain.run import MeasurePlan, Run
+from edgeopt.domain.run import MeasurePlan, Run, SamplesInfo
 from edgeopt.select.pick import choose, objections
 from edgeopt.select.summarise import summarise
 from tests.builders import make_candidate, make_check, make_failure, make_fidelity, make_run, make_skipped
@@ -262,3 +262,16 @@ def test_disturbed_blocks_count_where_the_plan_accepts_them() -> None:
     run = make_run(flags=flags, plan=MeasurePlan(accept_disturbed=True))
     assert summarise(run)[1].p50_ms is not None
     assert summarise(make_run(flags=flags))[1].p50_ms is None
+
+
+def test_agreement_on_synthetic_inputs_is_a_doubt_that_the_user_may_lift() -> None:
+    """Where agreement does not count at all, nor does where it was measured."""
+    samples = SamplesInfo(source="synthetic", count=100, calibration=50, heldout=50, digest="0", synthetic=True)
+    fidelity = make_fidelity(0.99, None, synthetic=True)
+    run = make_run({"original": 10.0, "int8": 5.0}, agreements={"int8": fidelity}, samples=samples)
+    pick = pick_from(run)
+    assert pick.variant == "original"
+    assert "measured on synthetic inputs only; accept that with --accept-synthetic" in reason_of(pick, "int8@all")
+    assert pick_from(run, accept_synthetic=True).variant == "int8"
+    assert pick_from(run, min_agreement=0.0).variant == "int8"
+    assert pick_from(run, accept_synthetic=True, max_certified_accuracy_drop=0.05).variant == "original"
