@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pick": ("edgeopt.cli.pick", "Pick again from a saved run with other limits; no board needed."),
     "runs": ("edgeopt.cli.runs", "List and show saved runs."),
     "inspect": ("edgeopt.cli.inspect", "Show what a model is."),
+    "explain": ("edgeopt.cli.explain", "Show what of a model runs in int8, and why the rest does not."),
     "profiles": ("edgeopt.cli.profiles", "List the kinds of boards that edgeopt knows."),
 }
 

@@ -14,7 +14,7 @@ from edgeopt.cli import documents
 from edgeopt.domain.pick import Pick
 from edgeopt.domain.run import Run
 from edgeopt.profiles.config import ProjectConfig
-from edgeopt.report.documents import BenchDocument, DeployDocument, ErrorDocument, VariantsDocument
+from edgeopt.report.documents import BenchDocument, DeployDocument, ErrorDocument, ExplainDocument, VariantsDocument
 
 _TYPES: dict[str, Any] = {
     "bench": BenchDocument,
@@ -24,6 +24,7 @@ _TYPES: dict[str, Any] = {
     "devices": documents.DevicesDocument,
     "doctor": documents.DoctorDocument,
     "error": ErrorDocument,
+    "explain": ExplainDocument,
     "init": documents.InitDocument,
     "inspect": documents.InspectDocument,
     "pick": Pick,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 TASKS = {
+    "explain": ("edgeopt.compiler.explaining", "explain_task"),
     "inspect": ("edgeopt.compiler.inspecting", "inspect_task"),
     "build": ("edgeopt.compiler.building", "build_task"),
     "run_model": ("edgeopt.compiler.running", "run_model_task"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -52,14 +53,22 @@ def inspect_model(path: Path, *, timeout_s: float = 60.0) -> ModelInfo:
     Raises:
         ModelError: model-missing, -unreadable, -invalid, -too-large, -unconfined, -unsupported, -unsafe (reading it crashed, hung or took too much memory).
     """
+    return msgspec.convert(ask_child("inspect", path, timeout_s=timeout_s)["model"], ModelInfo)
+
+
+def ask_child(task: str, path: Path, *, timeout_s: float) -> dict[str, Any]:
+    """Give a model's file to a task of the child that takes `{"path"}`, with the memory that its size asks for.
+
+    Raises:
+        ModelError: as `inspect_model`.
+    """
     size = _look(path)
     limits = Limits(timeout_s=timeout_s, memory_bytes=BASE_MEMORY_BYTES + MEMORY_PER_BYTE * size, output_bytes=64 << 20)
     try:
         with tempfile.TemporaryDirectory(prefix="edgeopt-") as folder:
-            answer = run_confined("inspect", {"path": str(path.absolute())}, limits=limits, workdir=Path(folder))
+            return run_confined(task, {"path": str(path.absolute())}, limits=limits, workdir=Path(folder))
     except ConfinedFailure as failure:
         raise _model_error(path, failure) from failure
-    return msgspec.convert(answer["model"], ModelInfo)
 
 
 def _model_error(path: Path, failure: ConfinedFailure) -> ModelError:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from edgeopt.domain.bundle import Release
+from edgeopt.domain.coverage import Coverage
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Loser, Summary
 from edgeopt.domain.variant import Fidelity, Recipe
@@ -63,6 +64,18 @@ class VariantsDocument(msgspec.Struct, frozen=True, kw_only=True):
     edgeopt_version: str
     model: ModelEntry
     variants: tuple[VariantEntry, ...]
+
+
+class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a file runs in int8. `variant`, `encoding` and `notes` (how it was made) are those of variants.json, where the file was named by it."""
+
+    schema: Literal[1] = 1
+    kind: Literal["explain"] = "explain"
+    file: str
+    variant: str | None = None
+    encoding: str | None = None
+    notes: tuple[str, ...] = ()
+    coverage: Coverage
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from edgeopt.compiler.quantize.observe import fused_session
+from edgeopt.domain.coverage import Coverage, Product
 
 PRODUCTS = frozenset(
     {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose", "LSTM", "GRU"}
@@ -33,29 +33,6 @@ INTEGER = frozenset(
 )
 
 MARK = "edgeopt_product_"
-
-
-class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """One convolution or matrix product of the file, and whether it runs in int8 under each set of rules. `reason` says why not."""
-
-    name: str
-    kind: str
-    multiply_adds: int | None
-    x86: bool
-    arm: bool
-    reason: str | None = None
-
-
-class Coverage(msgspec.Struct, frozen=True, kw_only=True):
-    """All products of a file. Shares are of multiply-adds, None when a product's size is not known."""
-
-    products: tuple[Product, ...]
-    x86_share: float | None
-    arm_share: float | None
-
-    def fused(self, *, arm: bool) -> int:
-        """How many products run in int8."""
-        return sum(product.arm if arm else product.x86 for product in self.products)
 
 
 def coverage(model: Any, scratch: Path) -> Coverage:
@@ -139,8 +116,9 @@ def multiply_adds(model: Any) -> dict[str, int]:
 
 def why_float(model: Any, node: Any) -> str:
     """Why a product does not run in int8, read off the graph around it."""
-    makers = {name: other for other in model.graph.node for name in other.output}
+    makers = {name: other for other in model.graph.node if other.op_type != "Constant" for name in other.output}
     constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
     if node.op_type in ("ConvTranspose", "LSTM", "GRU"):
         return f"the runtime has no static int8 kernel for {node.op_type}"
     data, weight = (makers.get(name) for name in node.input[:2])

@@ -29,12 +29,13 @@ from edgeopt.compiler.quantize.calibrate import (
     range_choices,
 )
 from edgeopt.compiler.quantize.emit import Network, Scale, emit
-from edgeopt.compiler.quantize.fusion import Coverage, coverage
+from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
+from edgeopt.domain.coverage import Coverage
 
 JUDGED_BY = 48
 LEAST_TO_SPLIT = 96

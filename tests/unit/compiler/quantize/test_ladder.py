@@ -264,3 +264,13 @@ def test_where_no_layer_in_float_would_help_the_recipe_says_so(tmp_path):
             scratch=tmp_path,
             float_share=0.1,
         )
+
+
+def test_weights_in_constant_nodes_are_weights(tmp_path):
+    """Files that nobody has tidied hold them so."""
+    model = models.conv_net(batch=1)
+    held = next(tensor for tensor in model.graph.initializer if tensor.name == "w2")
+    model.graph.initializer.remove(held)
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["w2"], value=held))
+    found = {product.name: product.reason for product in coverage(model, tmp_path).products}
+    assert "its weights are float" in found["conv2"]
