@@ -30,6 +30,7 @@ EdgeoptError                      message, hint (what to do next), code (stable 
 │   └── NotInstalled              not-installed, no-previous
 ├── StoreError             4      the results database or the cache on this computer
 ├── BuildFailed            4      a confined child of this computer could not do its work at all
+├── ExecutorError          4      the cluster of --executor: executor-unreachable, executor-mismatch, executor-lost
 └── Interrupted          130      Ctrl-C, SIGTERM
 """
 
@@ -243,6 +244,12 @@ class BuildFailed(EdgeoptError):
     """A confined child of this computer could not do its work at all."""
 
     code = "build-failed"
+
+
+class ExecutorError(EdgeoptError):
+    """The cluster that was to build cannot be reached or used."""
+
+    code = "executor-mismatch"
 
 
 class Interrupted(EdgeoptError):

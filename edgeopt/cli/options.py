@@ -95,6 +95,11 @@ def model_options(function: F) -> F:
             type=click.Choice(["instant", "standard", "deep"]),
             help="How long int8 may search: a minute, a few, or an hour (default standard).",
         ),
+        click.option(
+            "--executor",
+            metavar="URL",
+            help="Build on a Dask cluster: tcp://HOST:PORT of its scheduler (default: here).",
+        ),
         click.option("--task", type=click.Choice(TASKS), help="What the outputs are, instead of the guess."),
         click.option("--profile", help="Build for another kind of board than the device's own."),
     )(function)
@@ -144,6 +149,7 @@ def request_from(values: dict[str, Any]) -> Any:
         task=values.get("task"),
         recipes=tuple(part.strip() for part in recipes.split(",") if part.strip()) if recipes else None,
         budget=values.get("budget"),
+        executor=values.get("executor"),
         threads=_threads(threads) if threads else None,
         goal=given(values, GOAL_KEYS),
         measure=given(values, MEASURE_KEYS),

@@ -6,19 +6,20 @@ import contextlib
 import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import msgspec
 
 from edgeopt.compiler.cache import VariantCache, variant_key
-from edgeopt.compiler.confine import ConfinedFailure, Limits, run_confined, stop_group
+from edgeopt.compiler.confine import ConfinedFailure, Limits, run_confined
+from edgeopt.compiler.executor import Cluster, stop_groups
 from edgeopt.compiler.plan import Pins, Planned
 from edgeopt.compiler.recipes import ORIGINAL
 from edgeopt.domain.model import ModelFile, ModelInfo
 from edgeopt.domain.observer import Observer, Silent
 from edgeopt.domain.variant import Built, Recipe, Skipped, Variant
-from edgeopt.errors import ModelError, StoreError
+from edgeopt.errors import EdgeoptError, ExecutorError, ModelError, StoreError
 from edgeopt.samples.record import Samples, write_npz
 
 WORKERS = 2
@@ -142,19 +143,44 @@ def _run_all(tasks: Sequence[BuildTask], executor: Executor | None, observer: Ob
         rest = [msgspec.structs.replace(other, source=source, files=original.files) for other in rest]
         observer.advance("build", float(len(made)), task.name)
     pool = executor or ThreadPoolExecutor(WORKERS, thread_name_prefix="build")
+    by_name = {task.name: task for task in rest}
     try:
         futures: dict[Future[Variant], str] = {pool.submit(build_one, task): task.name for task in rest}
         for future in as_completed(futures):
-            made[futures[future]] = future.result()
+            made[futures[future]] = _result(future, by_name[futures[future]])
             observer.advance("build", float(len(made)), futures[future])
     except BaseException:
-        for task in rest:
-            stop_group(task.group)
+        _stop(executor, [task.group for task in rest])
         raise
     finally:
         if executor is None:
             pool.shutdown(cancel_futures=True)
     return made
+
+
+def _result(future: Future[Variant], task: BuildTask) -> Variant:
+    """What came of a task; one that took its worker down with it is given up."""
+    try:
+        return future.result()
+    except EdgeoptError:
+        raise
+    except CancelledError as error:
+        raise ExecutorError(
+            f"the executor went away while it built {task.name}",
+            hint="What is built is kept; run the same command again.",
+            code="executor-lost",
+        ) from error
+    except Exception as error:  # noqa: BLE001 - every kind of executor has its own words for a dead worker
+        reason = f"building it was given up: its worker was lost ({type(error).__name__})"
+        return Skipped(name=task.name, recipe=task.recipe, reason=reason)
+
+
+def _stop(executor: Executor | None, groups: Sequence[str]) -> None:
+    """Let no child go on that nobody waits for."""
+    if isinstance(executor, Cluster):
+        executor.stop(groups)
+    else:
+        stop_groups(groups)
 
 
 def build_one(task: BuildTask) -> Variant:

@@ -11,6 +11,7 @@ import msgspec
 
 from edgeopt.compiler.build import build_variants
 from edgeopt.compiler.confine import ConfinedFailure
+from edgeopt.compiler.executor import open_executor
 from edgeopt.compiler.fidelity import Mismatch, compare
 from edgeopt.compiler.outputs import host_outputs
 from edgeopt.compiler.plan import Planned, plan_variants
@@ -42,17 +43,20 @@ def build(job: Job, places: Places, observer: Observer) -> Build:
     Raises:
         ModelError: the original cannot answer the samples at all.
         StoreError, BuildFailed: this computer cannot build.
+        ExecutorError, ConfigError: the cluster that was named cannot be used.
     """
     job, teacher = _answered(job, observer)
     planned = plan_job(job)
-    variants = build_variants(
-        planned,
-        model_path=job.model_path,
-        model=job.model,
-        calibration=job.calibration,
-        cache=places.cache,
-        observer=observer,
-    )
+    with open_executor(job.executor, places.cache) as executor:
+        variants = build_variants(
+            planned,
+            model_path=job.model_path,
+            model=job.model,
+            calibration=job.calibration,
+            cache=places.cache,
+            executor=executor,
+            observer=observer,
+        )
     if teacher is None:
         return Build(job=job, variants=variants, teacher=None)
     observer.stage("score", "compare with the original", float(len(variants)))

@@ -45,6 +45,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     samples_info: SamplesInfo | None
     samples_named: bool
     assumed: str | None = None
+    executor: str | None = None
 
 
 def prepare(
@@ -89,6 +90,7 @@ def prepare(
         samples_info=inputs.info,
         samples_named=named,
         assumed=inputs.assumed,
+        executor=request.executor or config.executor,
     )
 
 

@@ -29,5 +29,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     threads: tuple[int, ...] | None = None
     goal: dict[str, Any] = {}
     measure: dict[str, Any] = {}
+    executor: str | None = None
     ephemeral: bool = False
     reuse_cache: bool = True

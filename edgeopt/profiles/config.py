@@ -34,7 +34,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The whole file. What is None follows from the model, the device's profile or the command line.
 
     `samples` is a folder, a file, `module:function` or `synthetic`. `calibration` is the number of samples for calibrating int8; others judge the result.
-    `budget` is how long a recipe may search. `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
+    `budget` is how long a recipe may search. `executor` is the address of a Dask scheduler that builds instead of this computer. `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
     """
 
     schema: Literal[1] = 1
@@ -46,6 +46,7 @@ class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     devices: tuple[Name, ...] = ()
     recipes: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
     budget: Budget = "standard"
+    executor: Text | None = None
     goal: Goal = Goal()
     preprocess: Preprocess | None = None
     shapes: dict[str, tuple[Axis, ...]] = {}

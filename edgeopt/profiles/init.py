@@ -118,6 +118,7 @@ def render_config(answers: Answers) -> str:
         _line(
             "budget", None, "standard", "how long int8 may search: instant, standard (minutes) or deep (up to an hour)"
         ),
+        _line("executor", None, "tcp://host:8786", "a Dask scheduler whose workers build; default: this computer"),
         "",
         "[goal]",
         _line("objective", a.objective, "", "what to make small: latency, energy, memory or size"),
@@ -134,6 +135,7 @@ def render_config(answers: Answers) -> str:
             0.05,
             "limit of the accuracy lost, proven with 95 % confidence; classifiers only",
         ),
+        _line("accept_synthetic", None, True, 'agreement on synthetic inputs counts (samples = "synthetic")'),
         "",
         *_preprocess(images=a.images),
         "",

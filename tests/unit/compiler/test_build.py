@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeopt.compiler.build import BUILD_LIMITS, build_variants
+from edgeopt.compiler.build import BUILD_LIMITS, BuildTask, _result, build_variants
 from edgeopt.compiler.confine import Limits
 from edgeopt.compiler.fidelity import compare
 from edgeopt.compiler.model_info import inspect_model
 from edgeopt.compiler.outputs import host_outputs
-from edgeopt.compiler.plan import plan_variants
+from edgeopt.compiler.plan import Pins, plan_variants
 from edgeopt.compiler.recipes import RECIPES
 from edgeopt.domain.device import Profile
 from edgeopt.domain.observer import Silent
 from edgeopt.domain.variant import Built, Skipped, Variant
-from edgeopt.errors import ModelError, StoreError
+from edgeopt.errors import ExecutorError, ModelError, StoreError
 from edgeopt.samples.record import Samples
 from tests import models
 
@@ -472,3 +472,23 @@ def test_a_model_without_weights_keeps_only_what_makes_sense(tmp_path):
     )
     made = build(path, tmp_path / "cache", models.noise("x", 1, 4))
     assert "no float weights" in reason(made["int8-static"])
+
+
+def test_a_lost_worker_costs_its_variant_and_a_lost_executor_the_run():
+    """What an executor says of a task that did not come back."""
+    task = BuildTask(
+        key="0", name="fp16", recipe=RECIPES["fp16"], pins=Pins(max_opset=17, max_ir_version=8), source="net.onnx", files=(),
+        cache="cache", samples=None, sample_names=(), sample_count=0, limits=BUILD_LIMITS, group="g",
+    )  # fmt: skip
+    dead: Future[Variant] = Future()
+    dead.set_exception(RuntimeError("the process died"))
+    assert reason(_result(dead, task)) == "building it was given up: its worker was lost (RuntimeError)"
+    gone: Future[Variant] = Future()
+    gone.cancel()
+    with pytest.raises(ExecutorError, match="went away while it built fp16") as caught:
+        _result(gone, task)
+    assert (caught.value.code, caught.value.exit_code) == ("executor-lost", 4)
+    full: Future[Variant] = Future()
+    full.set_exception(StoreError("the disk is full"))
+    with pytest.raises(StoreError):
+        _result(full, task)
