@@ -71,7 +71,14 @@ def shift_for(answers: Array, target: Array, curve: Curve) -> Array:
 
 
 def layer_levels(graph: Graph, layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Layers by depth: those of one level read nothing of each other. Deep networks are merged to MAX_PASSES levels."""
+    """Layers by depth, deep networks merged to MAX_PASSES levels."""
+    ordered = layers_by_depth(graph, layers)
+    width = -(-len(ordered) // MAX_PASSES)
+    return [[layer for level in ordered[i : i + width] for layer in level] for i in range(0, len(ordered), width)]
+
+
+def layers_by_depth(graph: Graph, layers: Sequence[Layer]) -> list[list[Layer]]:
+    """By how many layers lie before them on the longest way from the input: those of one depth read nothing of each other."""
     by_product = {layer.product: layer for layer in layers}
     depth: dict[str, int] = {}
     levels: dict[int, list[Layer]] = {}
@@ -83,6 +90,4 @@ def layer_levels(graph: Graph, layers: Sequence[Layer]) -> list[list[Layer]]:
             deepest += 1
         for name in node.output:
             depth[name] = deepest
-    ordered = [levels[key] for key in sorted(levels)]
-    width = -(-len(ordered) // MAX_PASSES)
-    return [[layer for level in ordered[i : i + width] for layer in level] for i in range(0, len(ordered), width)]
+    return [levels[key] for key in sorted(levels)]

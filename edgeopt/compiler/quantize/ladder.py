@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgeopt.compiler.graph_walk import behind_control_flow
+from edgeopt.compiler.quantize.bias import layers_by_depth
 from edgeopt.compiler.quantize.calibrate import (
     Observed,
     Prepared,
@@ -97,7 +98,7 @@ def quantise(
         model: opset 13 or later; it is not changed.
         feeds: calibration samples.
         signed: S8S8 (ARM) instead of U8S8 (x86).
-        float_first: how many of the first layers stay float.
+        float_first: down to which depth layers stay float: 2 is the first layer, and whatever reads it.
         budget: how much to try.
         scratch: folder for what the runtime writes.
         float_share: up to this share of the multiplications may stay float, in the layers where it helps most.
@@ -107,7 +108,7 @@ def quantise(
     """
     prepared = prepare(model)
     if float_first and prepared.layers:
-        prepared = prepare(model, float_layers=frozenset(layer.name for layer in prepared.layers[:float_first]))
+        prepared = prepare(model, float_layers=_stem(prepared, float_first))
     if not prepared.layers:
         raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
     fitting, judging = _divide(feeds)
@@ -116,7 +117,11 @@ def quantise(
         found = _search_mixed(model, found, fitting, judging, budget, float_share)
     made = emit(found.network, signed=signed)
     covered = coverage(made, scratch)
-    notes = [*found.remarks, f"chosen: {found.choice}", *_coverage_notes(covered, found.float_layers or float_first)]
+    notes = [
+        *found.remarks,
+        f"chosen: {found.choice}",
+        *_coverage_notes(covered, found.float_layers or len(prepared.skipped)),
+    ]
     notes += _saturation_notes(prepared, emit(found.network, signed=False) if signed else made, judging)
     return Quantised(model=made, coverage=covered, notes=notes)
 
@@ -153,6 +158,12 @@ def _search_mixed(model: Any, first: _Found, fitting: Feeds, judging: Feeds, bud
     found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float: {gains}"]
     found.float_layers = len(worth)
     return found
+
+
+def _stem(prepared: Prepared, depth: int) -> frozenset[str]:
+    """Names of the layers down to a depth. All of them: where two branches read the first layer, one in int8 would have its answer rounded all the same."""
+    levels = layers_by_depth(prepared.graph, prepared.layers)
+    return frozenset(layer.name for level in levels[:depth] for layer in level)
 
 
 def _divide(feeds: Feeds) -> tuple[Feeds, Feeds]:

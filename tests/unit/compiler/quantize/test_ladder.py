@@ -62,6 +62,20 @@ def test_a_float_stem_keeps_the_first_layers_as_they_are(tmp_path):
     assert any("2 layers stay float" in note for note in result.notes)
 
 
+def test_a_float_stem_takes_every_branch_of_a_depth(tmp_path):
+    """As in ShuffleNet: one branch in int8 would round the stem's answer for both."""
+    chain = nets.Chain().conv(4).op("Relu")
+    stem = chain.tensor
+    left = chain.conv(4).op("Relu").tensor
+    chain.tensor = stem
+    chain.conv(4).op("Relu").op("Concat", left, axis=1)
+    chain.channels = 8
+    model = chain.conv(4).op("Relu").conv(4).model()
+    result = made(model, tmp_path, float_first=2)
+    assert [product.x86 for product in result.coverage.products] == [False, False, False, True, True]
+    assert any("3 layers stay float" in note for note in result.notes)
+
+
 def test_a_network_without_layers_is_refused(tmp_path):
     with pytest.raises(Refused, match="nothing in the graph could be quantised"):
         made(nets.Chain().op("Relu").model(), tmp_path)
