@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,6 @@ OURS = {
     "int8-static": ("int8-static", "standard"),
     "int8-stem": ("int8-stem", "standard"),
     "int8-static, instant": ("int8-static", "instant"),
-    "int8-stem, instant": ("int8-stem", "instant"),
 }
 """Title -> (recipe, budget)."""
 
@@ -58,6 +58,8 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     failure: str | None = None
     bytes: int = 0
     build_s: float | None = None
+    cpu_s: float | None = None
+    """Processor seconds of all children that the build took, imports included: what a shared computer leaves to compare."""
     peak_memory_bytes: int | None = None
     versions: dict[str, str] = {}
     notes: tuple[str, ...] = ()
@@ -112,9 +114,16 @@ def _remembered(room: Room, title: str, tool: str) -> Made:
         if found.key == key:
             return found
     print(f"  building {title}", flush=True)
+    before = _cpu_of_children_s()
     made = _ours(room, title, key) if title in OURS else _peer(room, title, key)
+    made = msgspec.structs.replace(made, cpu_s=_cpu_of_children_s() - before)
     record.write_bytes(msgspec.json.encode(made))
     return made
+
+
+def _cpu_of_children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _ours(room: Room, title: str, key: str) -> Made:

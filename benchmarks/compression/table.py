@@ -41,6 +41,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     ratios: tuple[float, ...] = ()
     fused: Fused | None = None
     build_s: float | None = None
+    cpu_s: float | None = None
     peak_memory_bytes: int | None = None
     bytes: int = 0
     failure: str | None = None
@@ -64,6 +65,7 @@ def _line(result: CaseResult, title: str, rows: list[Row]) -> Line:
         ratios=tuple(latency.ratio for latency in result.latencies.get(title, ())),
         fused=rows[0].fused,
         build_s=_median(row.made.build_s for row in rows),
+        cpu_s=_median(row.made.cpu_s for row in rows),
         peak_memory_bytes=max((row.made.peak_memory_bytes or 0 for row in rows), default=0) or None,
         bytes=rows[0].made.bytes,
     )
@@ -158,6 +160,7 @@ HEADS = (
     "products in int8, x86 / ARM rules",
     "multiplications in int8, x86 / ARM, %",
     "build s",
+    "of CPU",
     "peak MB",
     "kB",
 )
@@ -194,6 +197,7 @@ def _cells(line: Line) -> list[str]:
         "" if f is None else f"{f.x86} / {f.arm} of {f.products}",
         "" if f is None else f"{_percent(f.x86_share)} / {_percent(f.arm_share)}",
         "" if line.build_s is None else f"{line.build_s:.1f}",
+        "" if line.cpu_s is None else f"{line.cpu_s:.1f}",
         "" if line.peak_memory_bytes is None else f"{line.peak_memory_bytes / 1e6:.0f}",
         f"{line.bytes / 1e3:.0f}",
     ]
