@@ -38,7 +38,7 @@ def main() -> None:
     python = {} if options.timing_only else interpreters(options.nncf_python)
     if not options.timing_only and "nncf" not in python:
         print("NNCF is left out: it cannot be imported (name an interpreter that has it with --nncf-python)")
-    results = [_case(case, options, python) for case in cases]
+    results = [result for case in cases if (result := _case(case, options, python)).rows]
     print(printed(results))
     if options.json is not None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
@@ -64,11 +64,12 @@ def _case(case: Case, options: argparse.Namespace, python: dict[str, str]) -> Ca
     folder = options.work / case.name
     kept = folder / "rows.json"
     if options.timing_only:
-        rows = msgspec.json.decode(kept.read_bytes(), type=list[Row])
+        known = msgspec.json.decode(kept.read_bytes(), type=list[Row]) if kept.is_file() else []
+        rows = [row for row in known if row.made.title in TITLES]
     else:
         rows = [row for seed in range(min(options.seeds, case.seeds)) for row in _split(case, seed, folder, python)]
         kept.write_bytes(msgspec.json.encode(rows))
-    latencies = {} if options.no_timing else _time(folder, rows)
+    latencies = {} if options.no_timing or not rows else _time(folder, rows)
     return CaseResult(
         name=case.name,
         title=case.title,

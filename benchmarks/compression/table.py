@@ -129,6 +129,8 @@ def target_verdict(result: CaseResult) -> str | None:
     asked = f"asked {target.agreement:.3f}"
     asked += (f", {target.sqnr_db:.0f} dB" if target.sqnr_db else "") + f" at {target.ratio:.2f} with two threads"
     ours = [line for line in lines(result) if line.title in OURS and line.agreement is not None and line.ratios]
+    if not ours:
+        return f"{asked}: not timed."
     reached = [line for line in ours if _reaches(line, target)]
     if reached:
         return f"{asked}: reached by {'; '.join(_short(line) for line in reached)}."
