@@ -2,7 +2,8 @@
 
     python benchmarks/compression/run.py [--nncf-python PYTHON] [--work DIR] [--only CASE,..] [--json FILE] [--docs docs/compression.md]
 
-Files that were built stay in the work folder. `--timing-only` builds and scores nothing: it takes what lies there and times it again, which is for a quiet moment.
+Files that were built stay in the work folder. `--timing-only` builds and scores nothing: it takes what lies there and times it again, which is for a quiet moment. With
+`--no-timing` as well, the tables are made of what is known.
 Latencies are ratios to the file as given, in ONNX Runtime on this computer, interleaved (see timing.py). Needs the shared test data (EDGEOPT_TESTDATA).
 """
 
@@ -53,7 +54,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="splits at most (default 3)")
     parser.add_argument("--nncf-python", help="an interpreter that has nncf, onnx and onnxruntime")
     parser.add_argument("--timing-only", action="store_true", help="time again what the work folder has")
-    parser.add_argument("--no-timing", action="store_true", help="build and score alone")
+    parser.add_argument("--no-timing", action="store_true", help="keep the latencies of the last time")
     parser.add_argument("--json", type=Path, help="write everything there")
     parser.add_argument("--docs", type=Path, help="write the table between the marks of this file")
     return parser.parse_args()
@@ -69,7 +70,11 @@ def _case(case: Case, options: argparse.Namespace, python: dict[str, str]) -> Ca
     else:
         rows = [row for seed in range(min(options.seeds, case.seeds)) for row in _split(case, seed, folder, python)]
         kept.write_bytes(msgspec.json.encode(rows))
-    latencies = {} if options.no_timing or not rows else _time(folder, rows)
+    times = folder / "latencies.json"
+    if rows and not options.no_timing:
+        times.write_bytes(msgspec.json.encode(_time(folder, rows)))
+    known_times = times.read_bytes() if times.is_file() else b"{}"
+    latencies = msgspec.json.decode(known_times, type=dict[str, list[Latency]])
     return CaseResult(
         name=case.name,
         title=case.title,
