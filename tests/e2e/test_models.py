@@ -29,7 +29,7 @@ EXPECTED = {
     "detect/nanodet_m.onnx": {"clean", "fp16", "int8-static"},
     "face/ultraface_RFB_320.onnx": {"clean", "fp16", "int8-static"},
     "face/yunet_n_320_320.onnx": {"clean", "fp16", "int8-static"},
-    "imagenet/squeezenet_fp16.onnx": {"clean"},
+    "imagenet/squeezenet_fp16.onnx": {"clean", "int8-static"},
     "imagenet/squeezenet_fp32_upcast.derived.onnx": {"clean", "fp16", "int8-static"},
     "misc/mnist_cntk_opset8.onnx": {"clean", "fp16", "int8-dynamic", "int8-static"},
     "misc/style_candy.onnx": {"clean", "fp16"},

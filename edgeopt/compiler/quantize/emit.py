@@ -104,6 +104,8 @@ class _Emitter:
             if not keep_activations and self._saturates(activation)
         }
         self.finals = {activation.out for activation in network.placement.activations.values()}
+        # Bodies of control flow read by name what is made outside, so a name that is absorbed must be made all the same.
+        self.captured = {name for node in network.graph.graph.node for name in captured(node)}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
         self.alias: dict[str, str] = {}
@@ -176,6 +178,8 @@ class _Emitter:
             self.alias[name] = back
             if name in self.network.graph.outputs:
                 self._rename_output(name, back, made)
+            elif name in self.captured and made != name:
+                self.nodes.append(self._make("Identity", [back], name))
 
     def _parameters(self, name: str) -> tuple[_Parameters, _Parameters]:
         """Scale and zero on the way in and on the way out; they differ for heads alone."""

@@ -125,8 +125,8 @@ def test_ctrl_c_at_any_moment_leaves_a_whole_release_or_none(wired: Wired) -> No
         wired.is_free("board")
         (app,) = (a for a in wired.json("status", "--device", "board")["status"]["apps"] if a["app"] == "moments")
         assert app["healthy_files"], f"after {number + 0.5} of {MOMENTS}: {said}"
-    # The last may be done before its moment comes.
-    assert set(outcomes) <= {0, 130}
+    # The last may be done before its moment comes; the first may come before Python itself can take a signal.
+    assert set(outcomes) <= {0, 130, -signal.SIGINT}
     assert outcomes.count(130) > MOMENTS // 2
 
 

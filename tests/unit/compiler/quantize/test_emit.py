@@ -157,3 +157,26 @@ def test_any_chain_of_operators_becomes_a_sound_file_near_the_float_network(tmp_
     kept = answers(emit(network, signed=signed, keep_activations=True), samples, fused=False)
     assert sqnr_db(kept, answers(emitted, samples, fused=False)) > 40
     assert sqnr_db(truth, answers(emitted, samples, fused=True)) > 15
+
+
+def test_what_a_body_of_control_flow_reads_from_outside_is_still_there(tmp_path):
+    """The Relu vanishes into its quantiser, and an If inside of the graph reads the Relu's answer by name."""
+    chain = nets.Chain().conv(4).op("Relu")
+    inner = chain.tensor
+    bodies = {
+        branch: onnx.helper.make_graph(
+            [onnx.helper.make_node(kind, [inner], [f"{branch}_out"])],
+            branch,
+            [],
+            [onnx.helper.make_tensor_value_info(f"{branch}_out", TensorProto.FLOAT, [1, 4, nets.SIZE, nets.SIZE])],
+        )
+        for branch, kind in (("then_branch", "Neg"), ("else_branch", "Abs"))
+    }
+    chain.constants.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
+    chain.nodes.append(onnx.helper.make_node("If", ["yes"], ["picked"], **bodies))
+    model = chain.conv(4).model("picked", "t3")
+    samples = nets.feeds(tmp_path)
+    emitted = emit(nets.int8(model, samples), signed=False)
+    onnx.checker.check_model(emitted)
+    truth = answers(model, samples, fused=False)
+    assert sqnr_db(truth, answers(emitted, samples, fused=True)) > 25
