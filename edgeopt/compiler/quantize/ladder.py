@@ -34,6 +34,7 @@ from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
+from edgeopt.compiler.quantize.smooth import smoothed_if_better
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
 from edgeopt.domain.coverage import Coverage
@@ -138,9 +139,15 @@ class _Found:
 def _search(
     prepared: Prepared, fitting: Feeds, judging: Feeds, budget: Budget, only: tuple[bool, str] | None = None
 ) -> _Found:
+    given, few = prepared.graph.model, judging.first(SENSITIVE_BY)
+
+    def judge(made: Any) -> float:
+        return sqnr_db(answers(given, few, fused=False), answers(made, few, fused=False))
+
+    prepared, words = smoothed_if_better(prepared, fitting, judge)
     choices, remarks = _choices(prepared, fitting, budget, only)
     network, name, kind = _best(choices, fitting, judging, remarks)
-    return _Found(network=network, choice=name, kind=kind, remarks=remarks)
+    return _Found(network=network, choice=name, kind=kind, remarks=[*words, *remarks])
 
 
 def _search_mixed(model: Any, first: _Found, fitting: Feeds, judging: Feeds, budget: Budget, share: float) -> _Found:
