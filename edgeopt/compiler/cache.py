@@ -21,7 +21,7 @@ from edgeopt.compiler.plan import Pins
 from edgeopt.domain.variant import Built, Recipe
 
 RECORD = "variant.json"
-BUILD_FORMAT = 2
+BUILD_FORMAT = 3
 """Raised when the same recipe begins to give other files."""
 
 LEFT_OVER = timedelta(days=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def inspect_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any
         has_control_flow=any(depth > 0 for _, depth in walk_graphs(model)) or bool(CONTROL_FLOW & counts.keys()),
         task=task,
         task_reason=reason,
+        matrix_share=_matrix_share(model, parameters),
         warnings=tuple(_warnings(model)),
     )
     return {"model": msgspec.to_builtins(info)}
@@ -96,6 +97,30 @@ def _parameters(model: Any) -> dict[str, int]:
             totals[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += prod(tensor.dims)
     names = {"float": "float32", "double": "float64"}
     return {names.get(name, name): count for name, count in totals.most_common() if count}
+
+
+def _matrix_share(model: Any, parameters: dict[str, int]) -> float | None:
+    """Of the float weights that are not looked up by row, the part that are second factors of MatMul and Gemm; None when there are none."""
+    sizes = {name: prod(tensor.dims) for name, tensor in _main_constants(model) if len(tensor.dims) == 2}
+    factors = {node.input[1] for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and len(node.input) > 1}
+    tables = {node.input[0] for node in model.graph.node if node.op_type == "Gather"} - factors
+    matrices, looked_up = (sum(sizes.get(name, 0) for name in names) for names in (factors, tables))
+    total = parameters.get("float32", 0) + parameters.get("float16", 0) - looked_up
+    return matrices / total if total > 0 else None
+
+
+def _main_constants(model: Any) -> Iterator[tuple[str, Any]]:
+    """Float weights of the main graph by name: initialisers and Constant nodes."""
+    import onnx
+
+    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+    for tensor in model.graph.initializer:
+        if tensor.data_type in kinds:
+            yield tensor.name, tensor
+    for node in model.graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.HasField("t") and attribute.t.data_type in kinds:
+                yield node.output[0], attribute.t
 
 
 def _domains(model: Any) -> tuple[str, ...]:

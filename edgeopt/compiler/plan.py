@@ -20,8 +20,11 @@ QUANTISED = frozenset(
 MAX_EMBEDDED_BYTES = (2 << 30) - (64 << 20)
 """A rebuilt graph holds its weights itself, and protobuf ends at 2 GiB."""
 
-DEEPER = ("int8-mixed",)
+DEEPER = ("int8-mixed", "int4-weights")
 """Recipes that take long enough to be left to the deep budget, unless they are asked for by name."""
+
+LEAST_MATRIX_SHARE = 0.5
+"""Of the parameters that are computed with: where less of them are matrices, 4 bits in these alone make a file little smaller."""
 
 ON_SYNTHETIC = "; calibrated on synthetic inputs, since no samples were given"
 
@@ -102,6 +105,8 @@ def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples
             return _no_fp16(model, profile, asked=asked)
         case "int8-dynamic":
             return _no_int8(model) or _no_products(model)
+        case "int4-weights":
+            return _no_int8(model) or _no_matrices(model)
         case "int8-static" | "int8-stem" | "int8-mixed" | "int8-ort":
             return _no_int8(model) or (None if has_samples else "it needs samples to calibrate on, and there are none")
         case _:
@@ -135,6 +140,13 @@ def _no_products(model: ModelInfo) -> str | None:
     if any(op in model.op_counts for op in PRODUCTS):
         return None
     return "the model has no matrix product (MatMul, Gemm, LSTM); dynamic int8 convolutions are slower than float everywhere"
+
+
+def _no_matrices(model: ModelInfo) -> str | None:
+    share = model.matrix_share
+    if share is None or share > LEAST_MATRIX_SHARE:
+        return None
+    return f"only {100 * share:.0f} % of the weights are matrices of MatMul and Gemm (look-up tables aside); 4 bits are for models that are mostly that"
 
 
 def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget) -> Recipe:

@@ -27,6 +27,8 @@ FP16 = Recipe(
     encoding="fp16",
 )
 
+TABLES = Step(name="int8_tables")
+
 INT8_DYNAMIC = Recipe(
     name="int8-dynamic",
     title="matrix products in int8, activations quantised while running",
@@ -36,6 +38,7 @@ INT8_DYNAMIC = Recipe(
         Step(name="upgrade_opset", options={"at_least": MIN_DYNAMIC_OPSET}),
         Step(name="same_answers"),
         Step(name="quantize_dynamic", options={"per_channel": True}),
+        TABLES,
     ),
     encoding="int8 dynamic",
 )
@@ -56,7 +59,7 @@ def _int8(*, float_first: int = 0, float_share: float = 0.0) -> Step:
 INT8_STATIC = Recipe(
     name="int8-static",
     title="weights and activations in int8; ranges, rounding and biases from samples",
-    steps=(*_TO_QDQ, _int8()),
+    steps=(*_TO_QDQ, _int8(), TABLES),
     encoding="int8 U8S8 per-channel",
     needs_samples=True,
 )
@@ -64,7 +67,7 @@ INT8_STATIC = Recipe(
 INT8_STEM = Recipe(
     name="int8-stem",
     title="as int8-static, the first two layers in float: few input channels make poor use of int8 kernels",
-    steps=(*_TO_QDQ, _int8(float_first=2)),
+    steps=(*_TO_QDQ, _int8(float_first=2), TABLES),
     encoding="int8 U8S8 per-channel, float stem",
     needs_samples=True,
 )
@@ -72,7 +75,7 @@ INT8_STEM = Recipe(
 INT8_MIXED = Recipe(
     name="int8-mixed",
     title="as int8-static, with the layers that hurt most in float, up to a tenth of the multiplications",
-    steps=(*_TO_QDQ, _int8(float_share=0.1)),
+    steps=(*_TO_QDQ, _int8(float_share=0.1), TABLES),
     encoding="int8 U8S8 per-channel, mixed",
     needs_samples=True,
 )
@@ -85,9 +88,22 @@ INT8_ORT = Recipe(
     needs_samples=True,
 )
 
+INT4_WEIGHTS = Recipe(
+    name="int4-weights",
+    title="weights of matrix products in 4 bits, blocks of 32 with a scale each; look-up tables in int8",
+    steps=(
+        Step(name="clean"),
+        Step(name="float32"),
+        Step(name="same_answers"),
+        Step(name="int4", options={"accuracy_level": 4}),
+        TABLES,
+    ),
+    encoding="int4 weights",
+)
+
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED, INT8_ORT)
+    for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED, INT8_ORT, INT4_WEIGHTS)
 }
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from edgeopt.compiler.graph_walk import behind_control_flow, graph_tensors, walk_graphs
+from edgeopt.compiler.graph_walk import behind_control_flow, walk_graphs
 from edgeopt.compiler.reading import opset_of
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
@@ -25,7 +24,6 @@ FOLD_BYTES = 4 << 20
 MIN_IR_WITHOUT_INPUTS = 4
 """Since IR 4 an initialiser need not be a graph input as well."""
 
-FLOAT16_MAX = 65504.0
 DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Attention")
 
 
@@ -66,13 +64,12 @@ def same_answers(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
 
 
 def float16(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
-    """Weights and arithmetic in float16, signature unchanged. Overflow of activations is for the comparison to find."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    """Weights and arithmetic in float16, signature unchanged; what would overflow stays in float32: see `half`."""
+    from edgeopt.compiler.half import halved
 
-    too_large = sum(1 for tensor in _float_weights(model) if tensor.size and np.abs(tensor).max() > FLOAT16_MAX)
-    if too_large:
-        bench.notes.append(f"{too_large} weights have values beyond {FLOAT16_MAX:g}, which were cut to it")
-    return convert_float_to_float16(model, keep_io_types=True)
+    made, remarks = halved(model, bench.samples)
+    bench.notes.extend(remarks)
+    return made
 
 
 def quantize_dynamic(model: Any, options: dict[str, Any], bench: Bench) -> Any:
@@ -139,6 +136,29 @@ def int8(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     return made.model
 
 
+def int8_tables(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
+    """Large look-up tables (embeddings) in int8: see `quantize.tables`."""
+    from edgeopt.compiler.quantize.tables import shrink_tables
+
+    saved = shrink_tables(model)
+    if saved:
+        bench.notes.append(f"{len(saved)} look-up tables in int8, {sum(saved.values()) / 1e6:.1f} MB smaller")
+    return model
+
+
+def int4(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """Weights of matrix products in 4 bits: see `quantize.int4`."""
+    from edgeopt.compiler.quantize.int4 import pack_products
+
+    saved = pack_products(model, accuracy_level=int(options["accuracy_level"]))
+    if not saved:
+        raise Refused(
+            "nothing-to-do", "no product by a large constant matrix is in the graph" + behind_control_flow(model)
+        )
+    bench.notes.append(f"{len(saved)} matrix products in 4 bits, {sum(saved.values()) / 1e6:.1f} MB smaller")
+    return model
+
+
 def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     """Raise the operators' version to what the next step needs, with onnx's own converter."""
     import onnx
@@ -180,6 +200,8 @@ STEPS: dict[str, Step] = {
     "quantize_static": quantize_static,
     "float32": float32,
     "int8": int8,
+    "int8_tables": int8_tables,
+    "int4": int4,
     "upgrade_opset": upgrade_opset,
 }
 """Every step that a recipe can name."""
@@ -234,12 +256,3 @@ def _quantised(path: Path, *signs: str) -> Any:
     if not any(node.op_type in signs for graph, _ in walk_graphs(model) for node in graph.node):
         raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
     return model
-
-
-def _float_weights(model: Any) -> Any:
-    import onnx
-
-    for graph, _ in walk_graphs(model):
-        for tensor in graph_tensors(graph):
-            if tensor.data_type == onnx.TensorProto.FLOAT:
-                yield onnx.numpy_helper.to_array(tensor)

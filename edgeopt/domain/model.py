@@ -38,6 +38,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What was read from a model file, in a confined child.
 
     `digest` covers every file (the graph and its external data). `files[0]` is the graph.
+    `matrix_share` is the part of the float weights, look-up tables aside, that are constant matrices of MatMul and Gemm in the main graph; None when there are none, or in older records.
     `parameter_dtypes` counts weights by dtype; `op_counts` and `node_count` include the bodies of control flow.
     """
 
@@ -58,4 +59,5 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     has_control_flow: bool
     task: Task
     task_reason: str
+    matrix_share: float | None = None
     warnings: tuple[str, ...] = ()

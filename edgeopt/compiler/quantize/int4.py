@@ -14,9 +14,6 @@ from edgeopt.compiler.quantize.graph import Array, Graph, attribute
 
 BLOCK = 32
 ZERO = 8
-ACCURACY_LEVEL = 4
-"""Activations are rounded to int8, block by block, while running: twice as fast as level 1, which computes in float."""
-
 DOMAIN = "com.microsoft"
 
 LEAST_ROWS = BLOCK
@@ -27,8 +24,13 @@ SHARES = np.linspace(1.0, 0.6, 17)
 """Of the scale that keeps the largest value; what is tried before least squares."""
 
 
-def pack_products(model: Any) -> dict[str, int]:
-    """Change every product by a large constant matrix in place, in the main graph; bytes saved, by node."""
+def pack_products(model: Any, *, accuracy_level: int) -> dict[str, int]:
+    """Change every product by a large constant matrix in place, in the main graph; bytes saved, by node.
+
+    Args:
+        model: float32.
+        accuracy_level: 1: the runtime computes in float32; 4: it rounds activations to int8, block by block, while running.
+    """
     import onnx
 
     graph = Graph(model)
@@ -48,7 +50,7 @@ def pack_products(model: Any) -> dict[str, int]:
                 graph.add_constant(f"{node.input[1]}_scales", scales),
             )
             saved[node.name or node.output[0]] = weight.nbytes - codes.size // 2 - scales.nbytes
-        nodes += _packed(graph, node, weight.shape, packed[key], onnx)
+        nodes += _packed(graph, node, weight.shape, packed[key], accuracy_level)
     if saved:
         if all(opset.domain != DOMAIN for opset in model.opset_import):
             model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
@@ -73,11 +75,15 @@ def block_codes(weight: Array) -> tuple[Array, Array]:
     for share in SHARES:
         first = _nonzero(extreme * np.float32(-share / ZERO))
         whole = _whole(values, first)
-        scale = _nonzero((values * whole).sum(axis=2, keepdims=True) / np.maximum(np.square(whole).sum(axis=2, keepdims=True), 1))
+        scale = _nonzero(
+            (values * whole).sum(axis=2, keepdims=True) / np.maximum(np.square(whole).sum(axis=2, keepdims=True), 1)
+        )
         whole = _whole(values, scale)
         error = np.square(values - whole * scale).sum(axis=2, keepdims=True)
         better = error < best_error
-        best_error, best_scale, best = (np.where(better, *pair) for pair in ((error, best_error), (scale, best_scale), (whole, best)))
+        best_error, best_scale, best = (
+            np.where(better, *pair) for pair in ((error, best_error), (scale, best_scale), (whole, best))
+        )
     return (best + ZERO).astype(np.uint8), best_scale[..., 0].astype(np.float32)
 
 
@@ -104,7 +110,12 @@ def _matrix(graph: Graph, node: Any) -> Array | None:
     if node.op_type not in ("MatMul", "Gemm") or node.domain or node.input[1] not in graph.tensors:
         return None
     dims = graph.tensors[node.input[1]].dims
-    if len(dims) != 2 or not graph.is_float(node.input[1]) or not graph.is_float(node.input[0]) or attribute(node, "transA", 0):
+    if (
+        len(dims) != 2
+        or not graph.is_float(node.input[1])
+        or not graph.is_float(node.input[0])
+        or attribute(node, "transA", 0)
+    ):
         return None
     weight = graph.constant(node.input[1])
     if weight is None or weight.size < LEAST_VALUES:
@@ -115,8 +126,10 @@ def _matrix(graph: Graph, node: Any) -> Array | None:
     return np.asarray(rows, np.float32)
 
 
-def _packed(graph: Graph, node: Any, shape: tuple[int, ...], names: tuple[str, str], onnx: Any) -> list[Any]:
+def _packed(graph: Graph, node: Any, shape: tuple[int, ...], names: tuple[str, str], level: int) -> list[Any]:
     """MatMulNBits, and the Add of a Gemm's third operand."""
+    import onnx
+
     biased = node.op_type == "Gemm" and len(node.input) > 2 and bool(node.input[2])
     product = graph.fresh(node.output[0]) if biased else node.output[0]
     made = onnx.helper.make_node(
@@ -129,7 +142,7 @@ def _packed(graph: Graph, node: Any, shape: tuple[int, ...], names: tuple[str, s
         N=shape[0],
         bits=4,
         block_size=BLOCK,
-        accuracy_level=ACCURACY_LEVEL,
+        accuracy_level=level,
     )
     if not biased:
         return [made]

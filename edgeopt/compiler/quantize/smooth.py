@@ -140,7 +140,7 @@ def best_factors(weights: list[Array], channels: Channels, least_gain_db: float)
 
 
 def smoothing_factors(weights: list[Array], channels: Channels, alpha: float) -> Array:
-    """s of eq. 4, [C], its geometric mean 1, for a common factor changes nothing; 1 for channels that are always 0 or that nobody weighs."""
+    """The factors of eq. 4, [C], their geometric mean 1, for a common factor changes nothing; 1 for channels that are always 0 or that nobody weighs."""
     largest = np.maximum(-channels.low, channels.high).astype(np.float64)
     weight = np.max([np.abs(each).max(axis=0) for each in weights], axis=0).astype(np.float64)
     alive = (largest > 0.0) & (weight > 0.0)

@@ -1,7 +1,7 @@
 """Where channels of a tensor can be divided at no cost or at little, while the layers that read it multiply. Child side; reads the graph, `divide` edits it.
 
-    normalisation, or x * scale + bias, that only layers read    1 / s goes into scale and bias
-    what a residual sum reads as well, what Gelu answers         a product by 1 / s in front of the layers
+normalisation, or x * scale + bias, that only layers read    1 / s goes into scale and bias
+what a residual sum reads as well, what Gelu answers         a product by 1 / s in front of the layers
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Spot:
         import onnx
 
         smooth = graph.fresh(self.tensor)
-        product = onnx.helper.make_node("Mul", [self.tensor, graph.add_constant(smooth, inverse)], [smooth], name=smooth)
+        product = onnx.helper.make_node(
+            "Mul", [self.tensor, graph.add_constant(smooth, inverse)], [smooth], name=smooth
+        )
         nodes = []
         for node in graph.graph.node:
             if node.output and node.output[0] in self.doors:

@@ -81,6 +81,23 @@ def test_constants_in_nodes_are_weights_too(inspected):
     assert model.parameter_count == 4
 
 
+def test_the_share_of_matrices_leaves_look_up_tables_aside(inspected):
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["h"]),
+        helper.make_node("MatMul", ["h", "w"], ["p"]),
+        helper.make_node("Add", ["p", "b"], ["y"]),
+    ]
+    constants = [models.weights("table", 500, 8), models.weights("w", 8, 30), models.weights("b", 60, 1)]
+    inputs = [models.value("ids", [60], TensorProto.INT64)]
+    _, found = inspected(models.make(nodes, inputs, [models.value("y", [60, 30])], constants))
+    assert found.matrix_share == 240 / 300
+
+
+def test_where_no_weights_are_their_share_is_unknown(inspected):
+    net = models.make([helper.make_node("Relu", ["x"], ["y"])], [models.value("x", [2])], [models.value("y", [2])])
+    assert inspected(net)[1].matrix_share is None
+
+
 def test_a_runtimes_own_operator_is_accepted_and_a_strangers_is_not(inspected, tmp_path):
     net = models.make(
         [helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft")],

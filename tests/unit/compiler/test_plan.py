@@ -62,6 +62,19 @@ def test_an_unknown_recipe_is_an_error_that_names_the_known_ones():
     assert all(name in (caught.value.hint or "") for name in EVERY)
 
 
+@pytest.mark.parametrize(("share", "fits"), [(0.9, True), (0.51, True), (0.5, False), (0.02, False), (None, True)])
+def test_4_bit_weights_are_for_models_that_are_mostly_matrices(share, fits):
+    """Records without the share are tried: the build says no when there is nothing to do."""
+    planned = plan(model(matrix_share=share))["int4-weights"]
+    assert isinstance(planned, Planned) is fits
+    if not fits:
+        assert f"only {100 * share:.0f} % of the weights are matrices" in reason(planned)
+
+
+def test_4_bit_weights_need_something_to_quantise():
+    assert "quantised already" in reason(plan(model(op_counts={"MatMulNBits": 1}))["int4-weights"])
+
+
 def test_static_needs_samples():
     assert "needs samples" in reason(plan(model(), has_samples=False)["int8-static"])
 
@@ -74,7 +87,7 @@ def test_static_takes_the_profiles_activations(activations, encoding):
     profile = msgspec.structs.replace(PROFILE, int8_activations=activations)
     planned = plan(model(), profile)["int8-static"]
     assert planned.recipe.encoding == encoding
-    assert planned.recipe.steps[-1].options["activations"] == activations
+    assert [s.options["activations"] for s in planned.recipe.steps if s.name == "int8"] == [activations]
 
 
 def test_fp16_is_skipped_where_nothing_computes_in_it_unless_asked_for():
@@ -144,7 +157,7 @@ def test_recipes_are_data():
 def test_a_deep_budget_adds_what_takes_long():
     profile = msgspec.structs.replace(PROFILE, recipes=("clean", "int8-static"))
     names = [p.name for p in plan_variants(model(), profile, has_samples=True, budget="deep")]
-    assert names == ["original", "clean", "int8-static", "int8-mixed"]
+    assert names == ["original", "clean", "int8-static", "int8-mixed", "int4-weights"]
     asked = plan_variants(model(), profile, recipes=("clean",), has_samples=True, budget="deep")
     assert [p.name for p in asked] == ["original", "clean"]
 
