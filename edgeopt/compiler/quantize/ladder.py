@@ -112,7 +112,7 @@ def quantise(
         prepared = prepare(model, float_layers=_stem(prepared, float_first))
     if not prepared.layers:
         raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
-    fitting, judging = _divide(feeds)
+    fitting, judging = divide(feeds)
     found = _search(prepared, fitting, judging, budget)
     if float_share:
         found = _search_mixed(model, found, fitting, judging, budget, float_share)
@@ -121,7 +121,7 @@ def quantise(
     notes = [
         *found.remarks,
         f"chosen: {found.choice}",
-        *_coverage_notes(covered, found.float_layers or len(prepared.skipped)),
+        *coverage_notes(covered, found.float_layers or len(prepared.skipped)),
     ]
     notes += _saturation_notes(prepared, emit(found.network, signed=False) if signed else made, judging)
     return Quantised(model=made, coverage=covered, notes=notes)
@@ -173,7 +173,7 @@ def _stem(prepared: Prepared, depth: int) -> frozenset[str]:
     return frozenset(layer.name for level in levels[:depth] for layer in level)
 
 
-def _divide(feeds: Feeds) -> tuple[Feeds, Feeds]:
+def divide(feeds: Feeds) -> tuple[Feeds, Feeds]:
     """(samples for statistics, samples for judging)."""
     if feeds.count < LEAST_TO_SPLIT:
         return feeds, feeds.first(JUDGED_BY)
@@ -187,7 +187,7 @@ def _choices(
     started = time.monotonic()
     ranges = channel_ranges(prepared, feeds)
     second = (time.monotonic() - started) / max(1, feeds.count)
-    most = _affordable(second, prepared, budget, feeds.count)
+    most = affordable(second, prepared, budget, feeds.count)
     far = keep_far_joins_float(prepared, ranges)
     lifted, lifted_ranges, count = equalised(prepared, ranges)
     bases = [(prepared, ranges, "as given")] if budget.search or not count else []
@@ -208,7 +208,7 @@ def _choices(
     return choices, notes
 
 
-def _affordable(second: float, prepared: Prepared, budget: Budget, count: int) -> int:
+def affordable(second: float, prepared: Prepared, budget: Budget, count: int) -> int:
     """How many samples bias correction can run in the budget's time; half a pass on average, since it stops at its layer."""
     cost = max(second * passes(prepared) * 0.75, 1e-9)
     return int(np.clip(budget.seconds / cost, min(16, count), min(budget.samples, count)))
@@ -266,7 +266,7 @@ def _saturation_notes(prepared: Prepared, model: Any, judging: Feeds) -> list[st
     ]
 
 
-def _coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
+def coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
     count = len(covered.products)
     x86, arm = (_share_words(share) for share in (covered.x86_share, covered.arm_share))
     notes = [
