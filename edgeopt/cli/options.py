@@ -88,7 +88,7 @@ def model_options(function: F) -> F:
         click.option("--config", type=click.Path(path_type=Path), help="Another file than the nearest edgeopt.toml."),
         click.option(
             "--recipes",
-            help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static,int8-stem,int8-mixed,int8-ort,int4-weights.",
+            help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static,int8-stem,int8-mixed,int8-ort,int8-nncf,int8-aimet,int4-weights,legalise.",
         ),
         click.option(
             "--budget",

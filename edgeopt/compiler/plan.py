@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from edgeopt.compiler.recipes import ORIGINAL, RECIPES, get_recipe
@@ -20,9 +22,13 @@ QUANTISED = frozenset(
 MAX_EMBEDDED_BYTES = (2 << 30) - (64 << 20)
 """A rebuilt graph holds its weights itself, and protobuf ends at 2 GiB."""
 
-DEEPER = ("int8-mixed", "int4-weights")
+INTEGER_OPERATORS = QUANTISED - {"QuantizeLinear", "DequantizeLinear"}
+
+DEEPER = ("int8-mixed", "int8-ort", "int8-nncf", "int8-aimet", "int4-weights")
 """Recipes that take long enough to be left to the deep budget, unless they are asked for by name."""
 
+TOOLS = {"int8-nncf": ("nncf", "NNCF"), "int8-aimet": ("aimet", "AIMET")}
+"""Recipe -> (its tool's key in `installed` and name of our extra, what people call it)."""
 LEAST_MATRIX_SHARE = 0.5
 """Of the parameters that are computed with: where less of them are matrices, 4 bits in these alone make a file little smaller."""
 
@@ -54,6 +60,7 @@ def plan_variants(
     has_samples: bool,
     synthetic: bool = False,
     budget: Budget = "standard",
+    installed: Mapping[str, str] = {},
 ) -> tuple[Planned | Skipped, ...]:
     """Decide for each recipe of the profile, or of `recipes` when given, whether it is tried. The original always comes first.
 
@@ -64,20 +71,22 @@ def plan_variants(
         has_samples: whether there are samples to calibrate on.
         synthetic: those samples were invented; what is calibrated on them says so.
         budget: how long a recipe may search.
+        installed: versions of the other quantisers that are here, by the names of `TOOLS`.
 
     Raises:
         UnknownName: no such recipe.
     """
-    deeper = DEEPER if budget == "deep" and "int8-static" in profile.recipes else ()
-    names = (*profile.recipes, *deeper) if recipes is None else recipes
+    names = _usual(model, profile, budget) if recipes is None else recipes
     chosen = [get_recipe(name) for name in dict.fromkeys((ORIGINAL.name, *names))]
     pins = Pins(max_opset=profile.max_opset, max_ir_version=profile.max_ir_version)
     plan: list[Planned | Skipped] = []
     for recipe in chosen:
-        reason = _too_new(model, profile) or _obstacle(
-            recipe, model, profile, has_samples=has_samples, asked=recipes is not None
+        reason = (
+            _too_new(model, profile)
+            or _obstacle(recipe, model, profile, has_samples=has_samples, asked=recipes is not None)
+            or _not_installed(recipe, installed)
         )
-        fitted = _fit(recipe, model, profile, budget)
+        fitted = _fit(recipe, model, profile, budget, installed)
         if synthetic and recipe.needs_samples:
             fitted = msgspec.structs.replace(fitted, title=fitted.title + ON_SYNTHETIC)
         if reason is None:
@@ -85,6 +94,14 @@ def plan_variants(
         else:
             plan.append(Skipped(name=recipe.name, recipe=fitted, reason=reason))
     return tuple(plan)
+
+
+def _usual(model: ModelInfo, profile: Profile, budget: Budget) -> tuple[str, ...]:
+    """What is tried when nobody asks for anything."""
+    if "int8-static" not in profile.recipes:
+        return profile.recipes
+    came_quantised = "DequantizeLinear" in model.op_counts
+    return (*profile.recipes, *(("legalise",) if came_quantised else ()), *(DEEPER if budget == "deep" else ()))
 
 
 def _too_new(model: ModelInfo, profile: Profile) -> str | None:
@@ -107,10 +124,29 @@ def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples
             return _no_int8(model) or _no_products(model)
         case "int4-weights":
             return _no_int8(model) or _no_matrices(model)
-        case "int8-static" | "int8-stem" | "int8-mixed" | "int8-ort":
+        case "legalise":
+            return _no_quantisers(model)
+        case "int8-static" | "int8-stem" | "int8-mixed" | "int8-ort" | "int8-nncf" | "int8-aimet":
             return _no_int8(model) or (None if has_samples else "it needs samples to calibrate on, and there are none")
         case _:
             return None
+
+
+def _not_installed(recipe: Recipe, installed: Mapping[str, str]) -> str | None:
+    key, name = TOOLS.get(recipe.name, ("", ""))
+    if not key or key in installed:
+        return None
+    return f"it needs {name}, which is not installed: pip install 'edgeopt[{key}]'"
+
+
+def _no_quantisers(model: ModelInfo) -> str | None:
+    """Why a model is not one that came in QDQ form."""
+    integers = sorted(INTEGER_OPERATORS & model.op_counts.keys())
+    if integers:
+        return f"the model's integers are in operators of their own ({', '.join(integers[:3])}): export it in QDQ form"
+    if "DequantizeLinear" not in model.op_counts:
+        return "the model is not quantised; this recipe is for files that another tool quantised"
+    return None
 
 
 def _no_fp16(model: ModelInfo, profile: Profile, *, asked: bool) -> str | None:
@@ -149,9 +185,10 @@ def _no_matrices(model: ModelInfo) -> str | None:
     return f"only {100 * share:.0f} % of the weights are matrices of MatMul and Gemm (look-up tables aside); 4 bits are for models that are mostly that"
 
 
-def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget) -> Recipe:
-    """The recipe with the profile's options and the budget, so that what a recipe says is what is done."""
-    wanted = {"activations": profile.int8_activations, "budget": budget}
+def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget, installed: Mapping[str, str]) -> Recipe:
+    """The recipe with the profile's options, the budget and its tool's version, so that what a recipe says is what is done."""
+    version = installed.get(TOOLS.get(recipe.name, ("", ""))[0])
+    wanted = {"activations": profile.int8_activations, "budget": budget, "version": version}
     steps = tuple(
         Step(name=step.name, options=step.options | {k: v for k, v in wanted.items() if k in step.options})
         for step in recipe.steps

@@ -80,12 +80,32 @@ INT8_MIXED = Recipe(
     needs_samples=True,
 )
 
-INT8_ORT = Recipe(
-    name="int8-ort",
-    title="int8 by ONNX Runtime's own quantiser, for comparison",
-    steps=(*_TO_QDQ, Step(name="quantize_static", options={"per_channel": True, "activations": "uint8"})),
+
+def _borrowed(tool: str, title: str) -> Recipe:
+    """`version` is filled in by the plan: another version may find other ranges."""
+    options = {"tool": tool, "version": None, "activations": "uint8", "budget": "standard"}
+    return Recipe(
+        name=f"int8-{tool}",
+        title=f"int8 with what {title} finds, written so that it fuses; our bias correction where that helps",
+        steps=(*_TO_QDQ, Step(name="borrow", options=options)),
+        encoding="int8 U8S8 per-channel",
+        needs_samples=True,
+    )
+
+
+INT8_ORT = _borrowed("ort", "ONNX Runtime's own quantiser")
+INT8_NNCF = _borrowed("nncf", "NNCF")
+INT8_AIMET = _borrowed("aimet", "AIMET")
+
+LEGALISE = Recipe(
+    name="legalise",
+    title="the quantised model as it came, same weights and ranges, written so that it fuses",
+    steps=(
+        Step(name="float32"),
+        Step(name="upgrade_opset", options={"at_least": MIN_QDQ_OPSET}),
+        Step(name="legalise", options={"activations": "uint8"}),
+    ),
     encoding="int8 U8S8 per-channel",
-    needs_samples=True,
 )
 
 INT4_WEIGHTS = Recipe(
@@ -103,7 +123,10 @@ INT4_WEIGHTS = Recipe(
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED, INT8_ORT, INT4_WEIGHTS)
+    for recipe in (
+        *(ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED),
+        *(INT8_ORT, INT8_NNCF, INT8_AIMET, INT4_WEIGHTS, LEGALISE),
+    )
 }
 
 

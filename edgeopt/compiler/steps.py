@@ -45,12 +45,7 @@ def clean(model: Any, _options: dict[str, Any], _bench: Bench) -> Any:
     """Take initialisers off the graph inputs (else the runtime must expect others and cannot fold), then simplify with onnxslim."""
     import onnxslim
 
-    names = {tensor.name for tensor in model.graph.initializer}
-    kept = [value for value in model.graph.input if value.name not in names]
-    if len(kept) < len(model.graph.input):
-        del model.graph.input[:]
-        model.graph.input.extend(kept)
-        model.ir_version = max(model.ir_version, MIN_IR_WITHOUT_INPUTS)
+    _weights_off_inputs(model)
     slimmed = onnxslim.slim(model, size_threshold=FOLD_BYTES)
     if slimmed is None:
         raise Refused("step-failed", "onnxslim gave nothing back")
@@ -86,28 +81,6 @@ def quantize_dynamic(model: Any, options: dict[str, Any], bench: Bench) -> Any:
         weight_type=QuantType.QInt8,
     )
     return _quantised(target, "DynamicQuantizeLinear", "DynamicQuantizeLSTM", "QAttention")
-
-
-def quantize_static(model: Any, options: dict[str, Any], bench: Bench) -> Any:
-    """QDQ with ranges from samples: the smallest and largest value of each tensor, read off inside the graph, so memory stays small."""
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType
-    from onnxruntime.quantization import quantize_static as quantize
-
-    if bench.samples is None:
-        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
-    _flatten_gemm_biases(model)
-    source, target = _save(_inferred(model), bench, "float.onnx"), bench.scratch / "static.onnx"
-    quantize(
-        source,
-        target,
-        _Reader(bench.samples),
-        quant_format=QuantFormat.QDQ,
-        per_channel=bool(options.get("per_channel", True)),
-        activation_type=QuantType.QInt8 if options.get("activations") == "int8" else QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        calibrate_method=CalibrationMethod.MinMax,
-    )
-    return _quantised(target, "QuantizeLinear")
 
 
 def float32(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
@@ -159,6 +132,35 @@ def int4(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     return model
 
 
+def borrow(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """QDQ with ranges, weights and biases by another tool: see `quantize.borrow`."""
+    from edgeopt.compiler.quantize.borrow import borrow as quantise
+    from edgeopt.compiler.quantize.ladder import BUDGETS
+
+    if bench.samples is None:
+        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
+    made = quantise(
+        model,
+        bench.samples,
+        options["tool"],
+        signed=options["activations"] == "int8",
+        budget=BUDGETS[options["budget"]],
+        scratch=bench.scratch,
+    )
+    bench.notes.extend(made.notes)
+    return made.model
+
+
+def legalise(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """A model that came quantised, in the form that fuses: see `quantize.legalise`."""
+    from edgeopt.compiler.quantize.legalise import legalise as write_anew
+
+    _weights_off_inputs(model)
+    made = write_anew(model, bench.samples, signed=options["activations"] == "int8", scratch=bench.scratch)
+    bench.notes.extend(made.notes)
+    return made.model
+
+
 def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     """Raise the operators' version to what the next step needs, with onnx's own converter."""
     import onnx
@@ -197,55 +199,30 @@ STEPS: dict[str, Step] = {
     "same_answers": same_answers,
     "float16": float16,
     "quantize_dynamic": quantize_dynamic,
-    "quantize_static": quantize_static,
     "float32": float32,
     "int8": int8,
     "int8_tables": int8_tables,
     "int4": int4,
+    "borrow": borrow,
+    "legalise": legalise,
     "upgrade_opset": upgrade_opset,
 }
 """Every step that a recipe can name."""
 
 
-class _Reader:
-    """Calibration samples as onnxruntime.quantization asks for them."""
-
-    def __init__(self, samples: Feeds) -> None:
-        self.left = iter(samples)
-
-    def get_next(self) -> Any:
-        """The next sample, None after the last."""
-        return next(self.left, None)
+def _weights_off_inputs(model: Any) -> None:
+    names = {tensor.name for tensor in model.graph.initializer}
+    kept = [value for value in model.graph.input if value.name not in names]
+    if len(kept) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(kept)
+        model.ir_version = max(model.ir_version, MIN_IR_WITHOUT_INPUTS)
 
 
 def _save(model: Any, bench: Bench, name: str) -> Path:
     path = bench.scratch / name
     path.write_bytes(model.SerializeToString())
     return path
-
-
-def _inferred(model: Any) -> Any:
-    """With shapes and types of the tensors in between, which the calibrator looks up."""
-    import onnx
-
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def _flatten_gemm_biases(model: Any) -> None:
-    """Give Gemm biases of shape [1, N] the equal shape [N]: onnxruntime's quantiser stumbles over the first (ORT#24815, #29747)."""
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        bias = constants.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
-        if bias is None or len(bias.dims) != 2 or bias.dims[0] != 1:
-            continue
-        name = f"{bias.name}_flat"
-        if name not in constants:
-            flat = type(bias).FromString(bias.SerializeToString())
-            flat.name = name
-            del flat.dims[0]
-            constants[name] = flat
-            model.graph.initializer.append(flat)
-        node.input[2] = name
 
 
 def _quantised(path: Path, *signs: str) -> Any:

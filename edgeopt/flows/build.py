@@ -16,6 +16,7 @@ from edgeopt.compiler.fidelity import Mismatch, compare
 from edgeopt.compiler.outputs import host_outputs
 from edgeopt.compiler.plan import Planned, plan_variants
 from edgeopt.compiler.score.synthetic import on_synthetic
+from edgeopt.compiler.tools import installed_tools
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.variant import Built, Fidelity, Skipped, Variant
 from edgeopt.errors import ModelError
@@ -77,6 +78,7 @@ def plan_job(job: Job) -> tuple[Planned | Skipped, ...]:
         has_samples=job.calibration is not None,
         synthetic=is_synthetic(job),
         budget=job.budget,
+        installed=installed_tools(),
     )
 
 

@@ -267,6 +267,7 @@ def _saturation_notes(prepared: Prepared, model: Any, judging: Feeds) -> list[st
 
 
 def coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
+    """What runs in int8, in sentences."""
     count = len(covered.products)
     x86, arm = (_share_words(share) for share in (covered.x86_share, covered.arm_share))
     notes = [

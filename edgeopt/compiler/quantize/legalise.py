@@ -51,7 +51,9 @@ def legalise(model: Any, feeds: Feeds | None, *, signed: bool, scratch: Path) ->
     network, notes = network_of(stripped, feeds)
     made = emit(network, signed=signed)
     before, after = coverage(model, scratch), coverage(made, scratch)
-    notes += [f"as given, {before.fused(arm=False)} of {len(before.products)} products run in int8 by x86 rules, {before.fused(arm=True)} by ARM rules"]
+    notes += [
+        f"as given, {before.fused(arm=False)} of {len(before.products)} products run in int8 by x86 rules, {before.fused(arm=True)} by ARM rules"
+    ]
     notes += coverage_notes(after, len(after.products) - len(network.layers))
     if feeds is not None:
         few = feeds.first(JUDGED_BY)
@@ -80,7 +82,9 @@ def network_of(stripped: Stripped, feeds: Feeds | None) -> tuple[Network, list[s
     kept = sum(_take_weights(network, layer, stripped.steps.get(layer.name)) for layer in network.layers)
     notes = [f"weights of {kept} of {len(network.layers)} layers as they were, of the others rounded anew"]
     taken = sum(name in known for name in prepared.placement.tensors)
-    notes.append(f"ranges of {taken} of {len(prepared.placement.tensors)} tensors from the file, of the others from samples")
+    notes.append(
+        f"ranges of {taken} of {len(prepared.placement.tensors)} tensors from the file, of the others from samples"
+    )
     if max(stripped.widths) > 8:
         notes.append(f"activations of {max(stripped.widths)} bits have 8 now: the runtime has no kernels for more")
     return network, notes
@@ -176,7 +180,7 @@ def _take_weights(network: Network, layer: Layer, steps: Array | None) -> bool:
     source = network.scale_of(layer.source)
     own = weight_scales(layer, source)
     rows = layer.weight.reshape(layer.channels, -1).astype(np.float64)
-    kept = np.zeros(layer.channels, bool)
+    kept: Array = np.zeros(layer.channels, bool)
     if steps is not None and len(steps) == layer.channels:
         codes = rows / steps[:, None]
         low, high = WEIGHT_CODES

@@ -89,7 +89,8 @@ class _Stripper:
         self.graph = graph
         self.found = Stripped(model=graph.model)
         self.alias: dict[str, str] = {}
-        self.codes: dict[str, tuple[Array, Scale]] = {}
+        self.codes: dict[str, tuple[Array, Array]] = {}
+        """By what a quantiser makes: (codes of a constant, or else its zero point; its scale)."""
         self.weights: dict[str, _Constant] = {}
         self.made: dict[str, Any] = {}
         self.nodes: list[Any] = []
@@ -292,7 +293,7 @@ def _codes(value: Array, scale: Array, zero: Array, axis: int) -> Array:
     limits = np.iinfo(zero.dtype)
     along = axis if axis >= 0 else value.ndim + axis
     codes = np.rint(value / _spread(scale, value, along)) + _spread(zero.astype(np.float32), value, along)
-    return np.clip(codes, limits.min, limits.max).astype(zero.dtype)
+    return np.asarray(np.clip(codes, limits.min, limits.max), zero.dtype)
 
 
 def _spread(parameter: Array, codes: Array, axis: int, block: int = 0) -> Array:
@@ -314,4 +315,4 @@ def _scale_of(scale: Array, zero: Array) -> Scale:
 
 
 def _same(one: Array, other: Array) -> bool:
-    return one.size == other.size and np.array_equal(one.reshape(-1), other.reshape(-1))
+    return np.array_equal(one.reshape(-1), other.reshape(-1))

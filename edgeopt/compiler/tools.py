@@ -1,0 +1,21 @@
+"""Which other quantisers are installed here. Looked up without importing them: they are large."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+PACKAGES = {"nncf": ("nncf", "nncf"), "aimet": ("aimet_onnx", "aimet-onnx")}
+"""Name of our extra -> (module, distribution)."""
+
+
+def installed_tools() -> dict[str, str]:
+    """Versions by name of our extra; a module of no distribution has the version "unknown"."""
+    return {name: _version(wheel) for name, (module, wheel) in PACKAGES.items() if find_spec(module) is not None}
+
+
+def _version(wheel: str) -> str:
+    try:
+        return version(wheel)
+    except PackageNotFoundError:
+        return "unknown"
