@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.ladder import Budget, Quantised, affordable, coverage_notes, divide, sqnr_db
+from edgeopt.compiler.quantize.layers import Layer
 from edgeopt.compiler.quantize.legalise import network_of
 from edgeopt.compiler.quantize.observe import answers, run_taps
 from edgeopt.compiler.quantize.patches import Sampler, samplers
@@ -117,21 +118,23 @@ def _corrected(model: Any, network: Network, samples: _Samples, budget: Budget) 
     rest = frozenset(layer.name for layer in reference.layers if layer.name not in names)
     if rest:
         reference = prepare(model, float_layers=rest)
-    if _forms(network) != {layer.name: (layer.kind, layer.weight.shape) for layer in reference.layers}:
+    if _forms(network.layers) != _forms(reference.layers):
         return None
     few = samples.fitting.first(affordable(samples.seconds, reference, budget, samples.fitting.count))
     seen = samplers(reference.graph, reference.layers)
     changed = copy.copy(network)
-    changed.layers = [copy.copy(layer) for layer in network.layers]
+    # The curves are the float network's: a Clip that the tool left to its quantiser came back as Relu.
+    curves = {layer.name: layer.curve for layer in reference.layers}
+    changed.layers = [replace(layer, curve=curves[layer.name]) for layer in network.layers]
     correct_biases(changed, seen, _means(reference.graph.model, reference.layers, seen, few), few)
     return changed
 
 
-def _forms(network: Network) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {layer.name: (layer.kind, layer.weight.shape) for layer in network.layers}
+def _forms(layers: list[Layer]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {layer.name: (layer.kind, layer.weight.shape) for layer in layers}
 
 
-def _means(model: Any, layers: list[Any], seen: dict[str, Sampler], feeds: Feeds) -> dict[str, Array]:
+def _means(model: Any, layers: list[Layer], seen: dict[str, Sampler], feeds: Feeds) -> dict[str, Array]:
     """Mean of each channel's answers behind the activation, [O] by layer name."""
     sums: dict[str, Array] = {layer.name: np.zeros(layer.channels) for layer in layers}
     counts = dict.fromkeys(sums, 0)

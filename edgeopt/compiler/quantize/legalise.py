@@ -184,7 +184,7 @@ def _take_weights(network: Network, layer: Layer, steps: Array | None) -> bool:
     if steps is not None and len(steps) == layer.channels:
         codes = rows / steps[:, None]
         low, high = WEIGHT_CODES
-        kept = (np.abs(codes - np.rint(codes)) < CODE_ERROR).all(axis=1)
+        kept = np.asarray((np.abs(codes - np.rint(codes)) < CODE_ERROR).all(axis=1))
         kept &= (codes.min(axis=1) > low - 0.5) & (codes.max(axis=1) < high + 0.5)
         kept &= np.abs(layer.bias) <= BIAS_LIMIT * float(source.scale[0]) * steps
         own = np.where(kept, steps, own).astype(np.float32)
