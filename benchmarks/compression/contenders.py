@@ -11,6 +11,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,9 +20,10 @@ import numpy as np
 from labelled import REPOSITORY
 
 from edgeopt.compiler.build import build_variants
+from edgeopt.compiler.model_info import inspect_model
 from edgeopt.compiler.plan import plan_variants
 from edgeopt.domain.model import ModelInfo
-from edgeopt.domain.variant import Built, Skipped
+from edgeopt.domain.variant import Budget, Built, Skipped
 from edgeopt.profiles.load import load_profile
 from edgeopt.samples.record import Samples
 
@@ -44,6 +46,9 @@ PEERS = {
     "NNCF, full bias correction": "nncf-bias",
 }
 """Title -> tool of peer_build.py."""
+
+LEGALISED = {f"{title}, legalised": title for title in ("ORT U8S8 per channel", "NNCF", "NNCF, full bias correction")}
+"""Title -> the peer's file that our recipe `legalise` writes anew: their ranges, weights and biases, our places for them."""
 
 PEER_TIMEOUT_S = 900.0
 SCRIPT = Path(__file__).with_name("peer_build.py")
@@ -79,15 +84,19 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 def make_all(room: Room, titles: list[str]) -> list[Made]:
     """Every contender of `titles` that can be had, in their order."""
     room.folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    made: dict[str, Made] = {}
     for title in titles:
         if title == ORIGINAL:
-            made.append(_original(room))
+            made[title] = _original(room)
         elif title in OURS:
-            made.append(_remembered(room, title, compiler_digest()))
-        elif PEERS[title].split("-")[0] in room.python:
-            made.append(_remembered(room, title, _digest([SCRIPT])))
-    return made
+            made[title] = _remembered(room, title, compiler_digest(), lambda key, t=title: _ours(room, t, key))
+        elif title in LEGALISED and LEGALISED[title] in made:
+            source = made[LEGALISED[title]]
+            tool = compiler_digest() + source.key
+            made[title] = _remembered(room, title, tool, lambda key, t=title, s=source: _legalised(room, t, key, s))
+        elif title in PEERS and PEERS[title].split("-")[0] in room.python:
+            made[title] = _remembered(room, title, _digest([SCRIPT]), lambda key, t=title: _peer(room, t, key))
+    return list(made.values())
 
 
 def compiler_digest() -> str:
@@ -106,7 +115,7 @@ def _original(room: Room) -> Made:
     return Made(title=ORIGINAL, key=room.info.digest, file=target.name, bytes=target.stat().st_size)
 
 
-def _remembered(room: Room, title: str, tool: str) -> Made:
+def _remembered(room: Room, title: str, tool: str, make: Callable[[str], Made]) -> Made:
     record = room.folder / f"{_slug(title)}.json"
     key = hashlib.sha256(f"{room.info.digest} {room.calibration.digest} {title} {tool}".encode()).hexdigest()
     if record.is_file():
@@ -115,8 +124,7 @@ def _remembered(room: Room, title: str, tool: str) -> Made:
             return found
     print(f"  building {title}", flush=True)
     before = _cpu_of_children_s()
-    made = _ours(room, title, key) if title in OURS else _peer(room, title, key)
-    made = msgspec.structs.replace(made, cpu_s=_cpu_of_children_s() - before)
+    made = msgspec.structs.replace(make(key), cpu_s=_cpu_of_children_s() - before)
     record.write_bytes(msgspec.json.encode(made))
     return made
 
@@ -129,15 +137,24 @@ def _cpu_of_children_s() -> float:
 def _ours(room: Room, title: str, key: str) -> Made:
     """Through the product's own way: planned by the profile, in a confined child, alone so that its seconds are its own."""
     recipe, budget = OURS[title]
+    return _built(room, title, key, recipe, room.model, room.info, budget)
+
+
+def _legalised(room: Room, title: str, key: str, source: Made) -> Made:
+    if source.file is None:
+        return Made(title=title, key=key, file=None, failure="there is no file to write anew")
+    model = room.folder / source.file
+    return _built(room, title, key, "legalise", model, inspect_model(model), "standard")
+
+
+def _built(room: Room, title: str, key: str, recipe: str, model: Path, info: ModelInfo, budget: Budget) -> Made:
     cache = room.folder / f"cache-{compiler_digest()}"
-    planned = plan_variants(
-        room.info, load_profile("generic-x86_64"), recipes=(recipe,), has_samples=True, budget=budget
-    )
+    planned = plan_variants(info, load_profile("generic-x86_64"), recipes=(recipe,), has_samples=True, budget=budget)
     with ThreadPoolExecutor(1) as executor:
         variants = build_variants(
             planned,
-            model_path=room.model,
-            model=room.info,
+            model_path=model,
+            model=info,
             calibration=room.calibration,
             cache=cache,
             executor=executor,

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from cases import Case, find_cases
-from contenders import ORIGINAL, OURS, PEERS, Room, interpreters, make_all
+from contenders import LEGALISED, ORIGINAL, OURS, PEERS, Room, interpreters, make_all
 from labelled import REPOSITORY
 from scoring import Row, score
 from table import CaseResult, markdown, printed, write_docs
@@ -25,7 +25,7 @@ from timing import Latency, measure
 from edgeopt.compiler.model_info import inspect_model
 from edgeopt.samples.record import Samples, make_samples
 
-TITLES = [ORIGINAL, *OURS, *PEERS]
+TITLES = [ORIGINAL, *OURS, *PEERS, *LEGALISED]
 THREADS = (1, 2)
 TIMED_SEED = 0
 
