@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from edgeopt.errors import UnknownName
 from tests.builders import make_model
 
 EVERY = tuple(RECIPES)
+TOOLS = {"nncf": "3.4.0", "aimet": "2.42.0"}
 PROFILE = Profile(name="board", title="A board", arch="aarch64", recipes=EVERY[1:], fp16=True)
 
 
@@ -28,7 +30,8 @@ def model(**changes: Any) -> ModelInfo:
 def plan(
     info: ModelInfo, profile: Profile = PROFILE, *, has_samples: bool = True, recipes: tuple[str, ...] | None = None
 ) -> dict[str, Any]:
-    return {p.name: p for p in plan_variants(info, profile, recipes=recipes, has_samples=has_samples)}
+    planned = plan_variants(info, profile, recipes=recipes, has_samples=has_samples, installed=TOOLS)
+    return {p.name: p for p in planned}
 
 
 def reason(planned: Any) -> str:
@@ -38,9 +41,9 @@ def reason(planned: Any) -> str:
 
 def test_everything_fits_an_ordinary_model():
     """In the order of the recipes, the original first."""
-    planned = plan_variants(model(), PROFILE, has_samples=True)
+    planned = plan_variants(model(), PROFILE, has_samples=True, installed=TOOLS)
     assert [p.name for p in planned] == list(EVERY)
-    assert all(isinstance(p, Planned) for p in planned)
+    assert [p.name for p in planned if not isinstance(p, Planned)] == ["legalise"]
 
 
 def test_the_original_is_always_planned():
@@ -157,7 +160,7 @@ def test_recipes_are_data():
 def test_a_deep_budget_adds_what_takes_long():
     profile = msgspec.structs.replace(PROFILE, recipes=("clean", "int8-static"))
     names = [p.name for p in plan_variants(model(), profile, has_samples=True, budget="deep")]
-    assert names == ["original", "clean", "int8-static", "int8-mixed", "int4-weights"]
+    assert names == ["original", "clean", "int8-static", "int8-mixed", "int8-ort", "int8-nncf", "int8-aimet", "int4-weights"]
     asked = plan_variants(model(), profile, recipes=("clean",), has_samples=True, budget="deep")
     assert [p.name for p in asked] == ["original", "clean"]
 
@@ -166,3 +169,40 @@ def test_what_is_calibrated_on_invented_samples_says_so() -> None:
     planned = {p.name: p for p in plan_variants(model(), PROFILE, has_samples=True, synthetic=True)}
     assert planned["int8-static"].recipe.title.endswith("calibrated on synthetic inputs, since no samples were given")
     assert "synthetic" not in planned["clean"].recipe.title
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [("int8-nncf", "NNCF, .* 'edgeopt\\[nncf\\]'"), ("int8-aimet", "AIMET, .* 'edgeopt\\[aimet\\]'")],
+)
+def test_a_tool_that_is_not_installed_is_skipped_with_what_to_install(recipe: str, words: str) -> None:
+    planned = {p.name: p for p in plan_variants(model(), PROFILE, has_samples=True)}
+    assert re.search(f"it needs {words}", reason(planned[recipe]))
+    assert isinstance(planned["int8-ort"], Planned)
+
+
+def test_a_tools_version_is_part_of_its_recipe() -> None:
+    """So that another version is another variant, and none is taken from the cache for it."""
+    planned = plan(model())
+    assert planned["int8-nncf"].recipe.steps[-1].options["version"] == "3.4.0"
+    assert planned["int8-aimet"].recipe.steps[-1].options["version"] == "2.42.0"
+
+
+def test_a_model_that_came_quantised_is_written_anew_and_nothing_else() -> None:
+    """With samples or without: its file has the ranges."""
+    profile = msgspec.structs.replace(PROFILE, recipes=("clean", "int8-static"), int8_activations="int8")
+    ops = {"QuantizeLinear": 3, "DequantizeLinear": 5, "Conv": 2}
+    planned = plan(model(op_counts=ops), profile, has_samples=False)
+    assert [name for name, p in planned.items() if isinstance(p, Planned)] == ["original", "clean", "legalise"]
+    assert planned["legalise"].recipe.encoding == "int8 S8S8 per-channel"
+
+
+def test_what_is_not_qdq_cannot_be_written_anew() -> None:
+    integers = plan(model(op_counts={"QLinearConv": 3, "DequantizeLinear": 1}))["legalise"]
+    assert "operators of their own (QLinearConv): export it in QDQ form" in reason(integers)
+    assert "not quantised" in reason(plan(model())["legalise"])
+
+
+def test_a_profile_without_int8_gets_none() -> None:
+    profile = msgspec.structs.replace(PROFILE, recipes=("clean",))
+    assert list(plan(model(op_counts={"DequantizeLinear": 5, "Conv": 2}), profile)) == ["original", "clean"]

@@ -15,7 +15,7 @@ from edgeopt.compiler.reading import check_valid, opset_of
 from edgeopt.compiler.refuse import Refused, out_of_memory, shorten
 from edgeopt.compiler.running import Feeds, run_model_task
 from edgeopt.compiler.same import check_same
-from edgeopt.compiler.steps import Bench, float16, quantize_static, same_answers, upgrade_opset
+from edgeopt.compiler.steps import Bench, borrow, float16, legalise, same_answers, upgrade_opset
 from edgeopt.samples.record import Samples, write_npz
 from tests import models
 
@@ -117,7 +117,33 @@ def test_converting_an_operator_that_is_gone_is_refused_by_name(tmp_path):
 def test_static_without_samples_is_refused(tmp_path):
     net = models.classifier()
     with pytest.raises(Refused, match="needs samples"):
-        quantize_static(net, {}, bench(tmp_path, net))
+        borrow(net, {"tool": "ort"}, bench(tmp_path, net))
+
+
+def test_ort_takes_a_gemm_whose_bias_is_a_row(tmp_path):
+    """ONNX Runtime's quantiser stumbles over it by itself (ORT#24815, #29747)."""
+    net = models.make(
+        [helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="dense")],
+        [models.value("x", [1, 8])],
+        [models.value("y", [1, 4])],
+        [models.weights("w", 8, 4), models.weights("b", 1, 4)],
+    )
+    table = bench(tmp_path, net, models.noise("x", 1, 8, count=16))
+    made = borrow(net, {"tool": "ort", "activations": "uint8", "budget": "instant"}, table)
+    assert "QuantizeLinear" in {node.op_type for node in made.graph.node}
+
+
+def test_a_quantised_file_with_its_weights_among_the_inputs_is_written_without(tmp_path):
+    net = models.initialisers_as_inputs(models.classifier())
+    quantised = borrow(
+        models.classifier(),
+        {"tool": "ort", "activations": "uint8", "budget": "instant"},
+        bench(tmp_path, net, models.noise("x", 1, 3, 8, 8, count=16)),
+    )
+    given = models.initialisers_as_inputs(quantised)
+    made = legalise(given, {"activations": "int8"}, bench(tmp_path, given))
+    assert [value.name for value in made.graph.input] == ["x"]
+    assert made.ir_version >= 4
 
 
 def test_half_precision_keeps_the_signature_of_several_types(tmp_path):

@@ -27,7 +27,9 @@ class Writer:
         self.nodes: list[Any] = []
         self.made: set[str] = set()
 
-    def write(self, product: Callable[[Writer, Any], None], *, after: Callable[[Writer, Any], None] | None = None) -> Any:
+    def write(
+        self, product: Callable[[Writer, Any], None], *, after: Callable[[Writer, Any], None] | None = None
+    ) -> Any:
         """`product` changes the inputs of every Conv and Gemm; `after` adds what stands behind a node."""
         for node in list(self.graph.node):
             copy = type(node)()
@@ -131,17 +133,17 @@ def aimet_like(model: Any, feeds: Feeds) -> Any:
         node.input[1] = writer.weight(node.input[1], np.int8, float_codes=True)
 
     def after(writer: Writer, node: Any) -> None:
-        for reader in writer.graph.node:
-            for position, name in enumerate(reader.input):
-                if name in node.output:
-                    reader.input[position] = f"{name}_dq"
         if node.output[0] not in {value.name for value in writer.graph.output}:
-            writer.activation(node.output[0], np.uint8)
+            _read_instead(writer, node.output[0], writer.activation(node.output[0], np.uint8))
 
     writer = Writer(model, feeds)
-    first = writer.activation("x", np.uint8)
+    _read_instead(writer, "x", writer.activation("x", np.uint8))
+    return writer.write(product, after=after)
+
+
+def _read_instead(writer: Writer, old: str, new: str) -> None:
+    """Every node that is not copied yet reads `new` for `old`."""
     for node in writer.graph.node:
         for position, name in enumerate(node.input):
-            if name == "x":
-                node.input[position] = first
-    return writer.write(product, after=after)
+            if name == old:
+                node.input[position] = new
