@@ -29,6 +29,7 @@ DEEPER = ("int8-mixed", "int8-ort", "int8-nncf", "int8-aimet", "int4-weights")
 
 TOOLS = {"int8-nncf": ("nncf", "NNCF"), "int8-aimet": ("aimet", "AIMET")}
 """Recipe -> (its tool's key in `installed` and name of our extra, what people call it)."""
+
 LEAST_MATRIX_SHARE = 0.5
 """Of the parameters that are computed with: where less of them are matrices, 4 bits in these alone make a file little smaller."""
 
@@ -83,6 +84,7 @@ def plan_variants(
     for recipe in chosen:
         reason = (
             _too_new(model, profile)
+            or _too_large(recipe, model)
             or _obstacle(recipe, model, profile, has_samples=has_samples, asked=recipes is not None)
             or _not_installed(recipe, installed)
         )
@@ -114,9 +116,7 @@ def _too_new(model: ModelInfo, profile: Profile) -> str | None:
 
 
 def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples: bool, asked: bool) -> str | None:
-    """Why a recipe is not tried, None when it is."""
-    if recipe.steps and model.bytes > MAX_EMBEDDED_BYTES:
-        return f"the model has {model.bytes / 2**30:.1f} GiB; only smaller ones can be rebuilt in one file"
+    """Why a recipe does not fit the model, None when it does."""
     match recipe.name:
         case "fp16":
             return _no_fp16(model, profile, asked=asked)
@@ -130,6 +130,12 @@ def _obstacle(recipe: Recipe, model: ModelInfo, profile: Profile, *, has_samples
             return _no_int8(model) or (None if has_samples else "it needs samples to calibrate on, and there are none")
         case _:
             return None
+
+
+def _too_large(recipe: Recipe, model: ModelInfo) -> str | None:
+    if not recipe.steps or model.bytes <= MAX_EMBEDDED_BYTES:
+        return None
+    return f"the model has {model.bytes / 2**30:.1f} GiB; only smaller ones can be rebuilt in one file"
 
 
 def _not_installed(recipe: Recipe, installed: Mapping[str, str]) -> str | None:

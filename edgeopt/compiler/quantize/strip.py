@@ -177,8 +177,7 @@ class _Stripper:
             raise Refused("model-unsupported", f"the scale of {node.input[0]} is computed while running")
         zero = self.graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         if zero is None:
-            codes = self.graph.constant(node.input[0])
-            zero = np.zeros(1, codes.dtype if node.op_type == DEQUANTISE and codes is not None else np.uint8)
+            zero = np.zeros(1, _codes_type(node))
         return np.asarray(scale, np.float32), zero
 
     def _constant(self, name: str, codes: Array, scale: Array, zero: Array, block: int, axis: int) -> None:
@@ -278,6 +277,14 @@ class _Stripper:
         """Whether everybody reads a tensor through quantisers that begin at 0."""
         scales = self.found.scales.get(tensor, [])
         return bool(scales) and all((scale.zero == 0).all() for scale in scales) and tensor not in self.read_as_is
+
+
+def _codes_type(node: Any) -> Any:
+    """What a quantiser without a zero point makes (ONNX QuantizeLinear-21: `output_dtype`, else uint8); for DequantizeLinear only its 0 counts."""
+    import onnx
+
+    said = int(attribute(node, "output_dtype", 0))
+    return onnx.helper.tensor_dtype_to_np_dtype(said) if said else np.uint8
 
 
 def _steps(weight: _Constant, axis: int) -> Array | None:

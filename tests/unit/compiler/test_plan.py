@@ -160,7 +160,16 @@ def test_recipes_are_data():
 def test_a_deep_budget_adds_what_takes_long():
     profile = msgspec.structs.replace(PROFILE, recipes=("clean", "int8-static"))
     names = [p.name for p in plan_variants(model(), profile, has_samples=True, budget="deep")]
-    assert names == ["original", "clean", "int8-static", "int8-mixed", "int8-ort", "int8-nncf", "int8-aimet", "int4-weights"]
+    assert names == [
+        "original",
+        "clean",
+        "int8-static",
+        "int8-mixed",
+        "int8-ort",
+        "int8-nncf",
+        "int8-aimet",
+        "int4-weights",
+    ]
     asked = plan_variants(model(), profile, recipes=("clean",), has_samples=True, budget="deep")
     assert [p.name for p in asked] == ["original", "clean"]
 

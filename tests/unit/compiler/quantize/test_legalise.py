@@ -286,3 +286,62 @@ def test_integers_that_are_the_models_own_are_left_alone(tmp_path):
     (before,), (after,) = (answers(each, [feed], fused=False)[0] for each in (model, made))
     assert after.dtype == np.uint8
     np.testing.assert_array_equal(before, after)
+
+
+def pair_model(outputs, nodes, parts, *, opset=21, shape=(1, 4)):
+    model = models.make(
+        nodes,
+        [models.value("x", shape)],
+        [models.value(name, None) for name in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in parts.items()],
+        opset=opset,
+        ir_version=10,
+    )
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def test_a_quantiser_that_is_read_in_other_steps_is_a_product(tmp_path):
+    """Codes made with one scale and read with one for each channel."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "one", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "each", "zs"], ["y"], axis=1),
+    ]
+    parts = {"one": np.float32(1.0), "z": np.uint8(128), "zs": np.full(4, 128, np.uint8)}
+    parts["each"] = np.array([1, 2, 4, 8], np.float32)
+    model = pair_model(["y"], nodes, parts)
+    stripped = strip(model)
+    feed = {"x": np.array([[3.0, -2.0, 5.0, 7.0]], np.float32)}
+    np.testing.assert_array_equal(*(answers(each, [feed], fused=False)[0][0] for each in (model, stripped.model)))
+    (name,) = stripped.scales
+    np.testing.assert_array_equal(stripped.scales[name][0].scale, parts["each"])
+
+
+def test_a_dequantised_input_that_is_an_output_keeps_both_names(tmp_path):
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], output_dtype=TensorProto.INT8),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["again"]),
+    ]
+    stripped = strip(pair_model(["y", "again"], nodes, {"s": np.float32(0.5)}))
+    feed = {"x": np.array([[3.0, -2.0, 5.0, 7.0]], np.float32)}
+    for answer in answers(stripped.model, [feed], fused=False)[0]:
+        np.testing.assert_array_equal(answer, feed["x"])
+    assert int(stripped.scales["x"][0].zero[0]) == 128
+
+
+def test_weights_in_blocks_are_rounded_anew(tmp_path):
+    """A step for every four inputs has no kernel; the nearest codes in one step for each output are what there is."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["wd"], axis=0, block_size=4),
+        helper.make_node("MatMul", ["d", "wd"], ["y"]),
+    ]
+    parts = {"s": np.float32(0.05), "z": np.uint8(128), "w": rng.integers(-127, 128, (8, 3)).astype(np.int8)}
+    parts["ws"] = rng.uniform(0.01, 0.02, (2, 3)).astype(np.float32)
+    model = pair_model(["y"], nodes, parts, shape=(1, 8))
+    made = legalise(model, None, signed=False, scratch=tmp_path)
+    assert any("weights of 0 of 1 layers as they were" in note for note in made.notes)
+    samples = nets.feeds(tmp_path, shape=(1, 8))
+    assert sqnr_db(answers(model, samples, fused=False), answers(made.model, samples, fused=False)) > 35
