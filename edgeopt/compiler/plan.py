@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from edgeopt.compiler.quantize.encoding import ENCODINGS, S8S8, U8S8, U8S8_7BIT, Encoding
 from edgeopt.compiler.recipes import ORIGINAL, RECIPES, get_recipe
 from edgeopt.domain.device import Profile
 from edgeopt.domain.model import ModelInfo
@@ -33,9 +34,9 @@ TOOLS = {"int8-nncf": ("nncf", "NNCF"), "int8-aimet": ("aimet", "AIMET")}
 LEAST_MATRIX_SHARE = 0.5
 """Of the parameters that are computed with: where less of them are matrices, 4 bits in these alone make a file little smaller."""
 
-ON_SYNTHETIC = "; calibrated on synthetic inputs, since no samples were given"
+ARM = ("aarch64", "armv7l")
 
-ENCODINGS = {"uint8": "int8 U8S8 per-channel", "int8": "int8 S8S8 per-channel"}
+ON_SYNTHETIC = "; calibrated on synthetic inputs, since no samples were given"
 
 
 class Pins(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,18 +194,41 @@ def _no_matrices(model: ModelInfo) -> str | None:
 
 def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget, installed: Mapping[str, str]) -> Recipe:
     """The recipe with the profile's options, the budget and its tool's version, so that what a recipe says is what is done."""
-    version = installed.get(TOOLS.get(recipe.name, ("", ""))[0])
-    wanted = {"activations": profile.int8_activations, "budget": budget, "version": version}
+    encoding, arm = encoding_of(profile), runs_on_arm(profile)
+    wanted = {
+        "encoding": encoding.name,
+        "rules": "arm" if arm else "x86",
+        "budget": budget,
+        "activations": _plain(encoding).activations,
+        "version": installed.get(TOOLS.get(recipe.name, ("", ""))[0]),
+    }
     steps = tuple(
         Step(name=step.name, options=step.options | {k: v for k, v in wanted.items() if k in step.options})
         for step in recipe.steps
     )
-    if recipe.encoding.startswith(ENCODINGS["uint8"]):
-        behind = recipe.encoding.removeprefix(ENCODINGS["uint8"])
-        return msgspec.structs.replace(recipe, steps=steps, encoding=ENCODINGS[profile.int8_activations] + behind)
+    if recipe.encoding.startswith(U8S8.words):
+        written = encoding if any("encoding" in step.options for step in steps) else _plain(encoding)
+        words = written.words + recipe.encoding.removeprefix(U8S8.words)
+        return msgspec.structs.replace(recipe, steps=steps, encoding=words)
     if recipe.name in ("original", "clean"):
         return msgspec.structs.replace(recipe, steps=steps, encoding=_given_encoding(model))
     return recipe
+
+
+def encoding_of(profile: Profile) -> Encoding:
+    """What int8 is written as for a kind of board; `auto` that is still undecided goes by the architecture."""
+    name = profile.encoding
+    return ENCODINGS[name] if name != "auto" else S8S8 if profile.arch in ARM else U8S8
+
+
+def runs_on_arm(profile: Profile) -> bool:
+    """By which of the runtime's rules int8 must fuse: the CPU's, or where a profile is for any, those that its encoding is for."""
+    return profile.arch in ARM if profile.arch != "any" else encoding_of(profile) is S8S8
+
+
+def _plain(encoding: Encoding) -> Encoding:
+    """The nearest that codes of other tools can be written in."""
+    return S8S8 if encoding.activations == "int8" else U8S8
 
 
 def _given_encoding(model: ModelInfo) -> str:

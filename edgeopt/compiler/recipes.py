@@ -52,8 +52,8 @@ _TO_QDQ = (
 
 
 def _int8(*, float_first: int = 0, float_share: float = 0.0) -> Step:
-    options = {"activations": "uint8", "float_first": float_first, "float_share": float_share, "budget": "standard"}
-    return Step(name="int8", options=options)
+    options = {"encoding": "u8s8", "rules": "x86", "float_first": float_first, "float_share": float_share}
+    return Step(name="int8", options=options | {"budget": "standard"})
 
 
 INT8_STATIC = Recipe(

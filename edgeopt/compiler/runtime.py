@@ -42,6 +42,13 @@ def open_session(model: Path | bytes) -> Any:
     )
 
 
+def runtime_version() -> str:
+    """That of the runtime which is imported."""
+    import onnxruntime as ort
+
+    return str(ort.__version__)
+
+
 def load_or_refuse(model: Path) -> Any:
     """Open a session on a model that nothing is known of.
 

@@ -92,6 +92,7 @@ def float32(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
 
 def int8(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     """QDQ by our own compiler: see `quantize`."""
+    from edgeopt.compiler.quantize.encoding import ENCODINGS
     from edgeopt.compiler.quantize.ladder import BUDGETS, quantise
 
     if bench.samples is None:
@@ -99,7 +100,8 @@ def int8(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     made = quantise(
         model,
         bench.samples,
-        signed=options["activations"] == "int8",
+        encoding=ENCODINGS[options["encoding"]],
+        arm=options["rules"] == "arm",
         float_first=int(options["float_first"]),
         float_share=float(options["float_share"]),
         budget=BUDGETS[options["budget"]],
@@ -143,7 +145,7 @@ def borrow(model: Any, options: dict[str, Any], bench: Bench) -> Any:
         model,
         bench.samples,
         options["tool"],
-        signed=options["activations"] == "int8",
+        encoding=_signs(options),
         budget=BUDGETS[options["budget"]],
         scratch=bench.scratch,
     )
@@ -156,9 +158,16 @@ def legalise(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     from edgeopt.compiler.quantize.legalise import legalise as write_anew
 
     _weights_off_inputs(model)
-    made = write_anew(model, bench.samples, signed=options["activations"] == "int8", scratch=bench.scratch)
+    made = write_anew(model, bench.samples, encoding=_signs(options), scratch=bench.scratch)
     bench.notes.extend(made.notes)
     return made.model
+
+
+def _signs(options: dict[str, Any]) -> Any:
+    """The encoding of what another tool found: its codes serve with either sign of activations."""
+    from edgeopt.compiler.quantize.encoding import S8S8, U8S8
+
+    return S8S8 if options["activations"] == "int8" else U8S8
 
 
 def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+Int8Encoding = Literal["auto", "u8s8", "s8s8", "u8s8-7bit", "u8u8", "trt", "qnn", "qnn-a16"]
+
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 
 
@@ -20,7 +22,8 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Facts and defaults for a kind of device. A prior: what the agent's probe finds overrides it.
 
-    `threads`: settings to measure; 0 means all cores. `int8_activations`: the activation type that the runtime's kernels fuse on this ISA.
+    `threads`: settings to measure; 0 means all cores. `int8_encoding`: how int8 is written (docs/compression.md), `auto`: by what the board's CPU can do.
+    `int8_activations` is the older word, `uint8` for u8s8 and `int8` for s8s8; it counts where `int8_encoding` is `auto`.
     `max_opset`, `max_ir_version`: the newest ONNX that the oldest runtime shipped for this board's Python reads.
     """
 
@@ -38,11 +41,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     runtimes: tuple[Literal["onnxruntime"], ...] = ("onnxruntime",)
     recipes: tuple[str, ...]
     threads: tuple[int, ...] = (0,)
-    int8_activations: Literal["uint8", "int8"] = "uint8"
+    int8_encoding: Int8Encoding = "auto"
+    int8_activations: Literal["uint8", "int8"] | None = None
     fp16: bool = False
     max_opset: int = 21
     max_ir_version: int = 10
     notes: tuple[str, ...] = ()
+
+    @property
+    def encoding(self) -> Int8Encoding:
+        """What int8 is written as, in the newer word."""
+        if self.int8_encoding != "auto" or self.int8_activations is None:
+            return self.int8_encoding
+        return "s8s8" if self.int8_activations == "int8" else "u8s8"
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

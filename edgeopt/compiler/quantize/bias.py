@@ -48,7 +48,7 @@ def correct_biases(
             for layer in level:
                 seen[layer.name].append(samplers[layer.name].look(tensors[layer.linear]))
 
-        model = emit(network, signed=False, keep_activations=True)
+        model = emit(network, keep_activations=True)
         run_taps(model, [layer.linear for layer in level], feeds, visit)
         for layer in level:
             answers = np.concatenate(seen[layer.name], axis=1)

@@ -17,6 +17,7 @@ import numpy as np
 from edgeopt.compiler.quantize.bias import correct_biases
 from edgeopt.compiler.quantize.calibrate import prepare
 from edgeopt.compiler.quantize.emit import Network, emit
+from edgeopt.compiler.quantize.encoding import Encoding
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.ladder import Budget, Quantised, affordable, coverage_notes, divide, sqnr_db
@@ -48,14 +49,14 @@ class _Samples:
     """For one sample in the float network."""
 
 
-def borrow(model: Any, feeds: Feeds, tool: str, *, signed: bool, budget: Budget, scratch: Path) -> Quantised:
+def borrow(model: Any, feeds: Feeds, tool: str, *, encoding: Encoding, budget: Budget, scratch: Path) -> Quantised:
     """Quantise a tidy float32 model by another tool, in each of its ways, and keep what answers most like the float network.
 
     Args:
         model: opset 13 or later; it is not changed, but for the names of its nodes.
         feeds: calibration samples.
         tool: a key of `tools.WAYS`.
-        signed: S8S8 (ARM) instead of U8S8 (x86).
+        encoding: U8S8 (x86) or S8S8 (ARM).
         budget: how much to try.
         scratch: folder for what the tool and the runtime write.
 
@@ -79,10 +80,10 @@ def borrow(model: Any, feeds: Feeds, tool: str, *, signed: bool, budget: Budget,
     if not found:
         raise Refused("step-failed", "; ".join(remarks))
     best = max(found, key=lambda each: each.sqnr_db)
-    made = emit(best.network, signed=signed)
+    made = emit(best.network, encoding)
     covered = coverage(made, scratch)
     notes = [*remarks, *(f"tried: {each.name}: {each.sqnr_db:.1f} dB" for each in found), f"chosen: {best.name}"]
-    notes += [*best.notes, *coverage_notes(covered, len(covered.products) - len(best.network.layers))]
+    notes += [*best.notes, *coverage_notes(covered, len(covered.products) - len(best.network.layers), encoding)]
     return Quantised(model=made, coverage=covered, notes=notes)
 
 
@@ -107,7 +108,7 @@ def _tried(model: Any, way: Way, samples: _Samples, budget: Budget, scratch: Pat
 
 
 def _judged(network: Network, name: str, samples: _Samples, notes: list[str]) -> _Found:
-    got = answers(emit(network, signed=False), samples.judging, fused=False)
+    got = answers(emit(network), samples.judging, fused=False)
     return _Found(network=network, name=name, sqnr_db=sqnr_db(samples.truth, got), notes=notes)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeopt.compiler.quantize.bias import correct_biases, layer_levels
 from edgeopt.compiler.quantize.emit import Network, Scale, nearest_codes, weight_scales
+from edgeopt.compiler.quantize.encoding import U8S8, Encoding
 from edgeopt.compiler.quantize.equalise import equalise
 from edgeopt.compiler.quantize.graph import Array, Graph
 from edgeopt.compiler.quantize.heads import answer_in_float
@@ -51,12 +52,17 @@ class Observed:
 
 
 def prepare(
-    model: Any, *, float_layers: frozenset[str] = frozenset(), float_kinds: frozenset[str] = frozenset()
+    model: Any,
+    encoding: Encoding = U8S8,
+    *,
+    float_layers: frozenset[str] = frozenset(),
+    float_kinds: frozenset[str] = frozenset(),
 ) -> Prepared:
     """Normalise a tidy float32 model (it is not changed) and decide where int8 goes.
 
     Args:
         model: opset 13 or later, shapes inferable.
+        encoding: what it will be written as: it decides about ranges, rounding and what is int8 at all.
         float_layers: names of layers that stay float.
         float_kinds: operators between layers that stay float.
     """
@@ -64,17 +70,17 @@ def prepare(
     own.CopyFrom(model)
     graph = Graph(own)
     normalise(graph)
-    prepared = _placed(graph, float_layers, float_kinds)
+    prepared = _placed(graph, encoding, float_layers, float_kinds)
     if answer_in_float(graph, prepared.placement):
-        prepared = _placed(graph, float_layers, float_kinds)
+        prepared = _placed(graph, encoding, float_layers, float_kinds)
     return prepared
 
 
-def _placed(graph: Graph, float_layers: frozenset[str], float_kinds: frozenset[str]) -> Prepared:
+def _placed(graph: Graph, encoding: Encoding, float_layers: frozenset[str], float_kinds: frozenset[str]) -> Prepared:
     found = find_layers(graph)
     layers = [layer for layer in found if layer.name not in float_layers]
     skipped = [layer for layer in found if layer.name in float_layers]
-    placement = place(graph, layers, skip_kinds=float_kinds)
+    placement = place(graph, layers, encoding=encoding, skip_kinds=float_kinds)
     return Prepared(graph=graph, layers=layers, placement=placement, skipped=skipped, float_kinds=float_kinds)
 
 
@@ -82,7 +88,13 @@ def keep_far_joins_float(prepared: Prepared, ranges: ChannelRanges) -> int:
     """Place anew without the Concats that join what one scale cannot hold; returns how many there are."""
     far = far_joins(prepared.graph, prepared.placement, ranges)
     if far:
-        prepared.placement = place(prepared.graph, prepared.layers, skip_kinds=prepared.float_kinds, skip_nodes=far)
+        prepared.placement = place(
+            prepared.graph,
+            prepared.layers,
+            encoding=prepared.placement.encoding,
+            skip_kinds=prepared.float_kinds,
+            skip_nodes=far,
+        )
     return len(far)
 
 
@@ -154,14 +166,17 @@ def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, co
         placement=prepared.placement,
         scales=scales,
     )
+    limit = prepared.placement.encoding.weight_limit
     for layer in network.layers:
         source = network.scale_of(layer.source)
-        steps = weight_scales(layer, source)
+        steps = weight_scales(layer, source, limit)
         moments = observed.moments.get(layer.name)
         covariance = None if moments is None else moments.covariance()
         network.weight_scales[layer.name] = steps
         network.codes[layer.name] = (
-            nearest_codes(layer, steps) if covariance is None else rounded_codes(layer, steps, covariance, source)
+            nearest_codes(layer, steps, limit)
+            if covariance is None
+            else rounded_codes(layer, steps, covariance, source, limit)
         )
     if correct:
         correct_biases(network, observed.samplers, mean_answers(observed, feeds.count), feeds)

@@ -1,8 +1,8 @@
 """Write the QDQ graph: scales, codes and zero points into the places that the placement names. Child side.
 
-One calibrated network gives two encodings. U8S8: activations uint8 (x86 fuses only these). S8S8: the same codes less 128 (ARM's dot-product kernels).
-Weights are int8, symmetric, one scale for each output channel; biases are int32 in units of input scale times weight scale (ONNX QuantizeLinear; the
-runtime adds them to the integer sums).
+What differs between encodings that share scales (u8s8, s8s8, u8u8) is where codes are counted from; the rest of an encoding is decided before calibration.
+Weights are symmetric, one scale for each output channel; biases are int32 in units of input scale times weight scale (ONNX QuantizeLinear; the
+runtime adds them to the integer sums), or float where the encoding says so.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edgeopt.compiler.quantize.encoding import U8S8, Encoding
 from edgeopt.compiler.quantize.graph import Array, Graph, captured
 from edgeopt.compiler.quantize.layers import Activation, Layer
 from edgeopt.compiler.quantize.placement import Placement
 
 LEVELS = 255
-WEIGHT_LIMIT = 127
+MIDDLE = 128
+WIDE_OPSET = 21
+"""QuantizeLinear takes 16 bits since opset 21; before, ONNX Runtime has an operator of its own."""
+
 BIAS_LIMIT = 1 << 30
 """A bias is kept under half of int32's range, so that the sum of products has room."""
 
 
 @dataclass(kw_only=True)
 class Scale:
-    """An activation quantiser: real = scale * (code - zero), codes 0..255. Arrays of one element, or one for each channel of a head."""
+    """An activation quantiser: real = scale * (code - zero), codes 0..255 (0..65535). Arrays of one element, or one for each channel of a head."""
 
     scale: Array
     zero: Array
@@ -47,40 +51,50 @@ class Network:
         return self.scales[self.placement.group[tensor]]
 
 
-def scale_for(low: Array | float, high: Array | float) -> Scale:
-    """The asymmetric quantiser of a range; the range is widened to contain 0, which is exact.
+def scale_for(low: Array | float, high: Array | float, encoding: Encoding = U8S8) -> Scale:
+    """The quantiser of a range; the range is widened to contain 0, which is exact.
 
-    Zero is kept at the end of the codes where the range starts there, so that saturation does the work of Relu.
+    Zero is kept at the end of the codes where the range starts there, so that saturation does the work of Relu; or in the middle, where the encoding asks for that.
     """
     low = np.minimum(np.atleast_1d(np.asarray(low, np.float64)), 0.0)
     high = np.maximum(np.atleast_1d(np.asarray(high, np.float64)), 0.0)
-    scale = np.maximum((high - low) / LEVELS, np.finfo(np.float32).tiny * 1e8).astype(np.float32)
-    zero = np.clip(np.round(-low / scale), 0, LEVELS).astype(np.int32)
+    least = np.finfo(np.float32).tiny * 1e8
+    if encoding.symmetric:
+        scale = np.maximum(np.maximum(-low, high) / (MIDDLE - 1), least).astype(np.float32)
+        return Scale(scale=scale, zero=np.full(len(scale), MIDDLE, np.int32))
+    scale = np.maximum((high - low) / encoding.levels, least).astype(np.float32)
+    zero = np.clip(np.round(-low / scale), 0, encoding.levels).astype(np.int32)
     return Scale(scale=scale, zero=zero)
 
 
-def weight_scales(layer: Layer, source: Scale) -> Array:
+def weight_scales(layer: Layer, source: Scale, limit: int = U8S8.weight_limit) -> Array:
     """One scale for each output channel, from its largest weight, no smaller than its bias can bear (ORT#22020: int32 biases overflow in dead channels)."""
     rows = np.abs(layer.weight.reshape(layer.channels, -1)).max(axis=1)
     floor = np.abs(layer.bias) / (BIAS_LIMIT * float(source.scale[0]))
-    return np.asarray(np.maximum(np.maximum(rows / WEIGHT_LIMIT, floor), 1e-30), np.float32)
+    return np.asarray(np.maximum(np.maximum(rows / limit, floor), 1e-30), np.float32)
 
 
-def nearest_codes(layer: Layer, scales: Array) -> Array:
-    """Each weight to its nearest code."""
+def nearest_codes(layer: Layer, scales: Array, limit: int = U8S8.weight_limit) -> Array:
+    """Each weight to its nearest code, int8, from -limit to limit."""
     rows = np.rint(layer.weight.reshape(layer.channels, -1) / scales[:, None])
-    return np.asarray(np.clip(rows, -WEIGHT_LIMIT, WEIGHT_LIMIT).reshape(layer.weight.shape), np.int8)
+    return np.asarray(np.clip(rows, -limit, limit).reshape(layer.weight.shape), np.int8)
 
 
-def emit(network: Network, *, signed: bool, keep_activations: bool = False) -> Any:
+def emit(network: Network, encoding: Encoding | None = None, *, keep_activations: bool = False) -> Any:
     """The QDQ model.
 
     Args:
         network: complete: scales of every group, codes of every layer.
-        signed: activations int8 (S8S8) instead of uint8 (U8S8).
+        encoding: that of its placement when None; else one that shares its scales and codes (u8s8, s8s8, u8u8).
         keep_activations: leave Relu and Clip in place, so that the linear outputs can be looked at. Float emulation gives the same answers.
     """
-    return _Emitter(network, signed=signed, keep_activations=keep_activations).model()
+    return _Emitter(network, encoding or network.placement.encoding, keep_activations=keep_activations).model()
+
+
+def _quantisers_domain(model: Any, encoding: Encoding) -> str:
+    """Whose QuantizeLinear is meant: ONNX's, or the runtime's where ONNX's has no 16 bits yet."""
+    version = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    return "com.microsoft" if encoding.activations == "uint16" and version < WIDE_OPSET else ""
 
 
 class _Parameters(NamedTuple):
@@ -91,11 +105,12 @@ class _Parameters(NamedTuple):
 
 
 class _Emitter:
-    def __init__(self, network: Network, *, signed: bool, keep_activations: bool) -> None:
+    def __init__(self, network: Network, encoding: Encoding, *, keep_activations: bool) -> None:
         import onnx
 
         self.onnx = onnx
-        self.network, self.signed, self.keep = network, signed, keep_activations
+        self.network, self.encoding, self.keep = network, encoding, keep_activations
+        self.quantisers_domain = _quantisers_domain(network.graph.model, encoding)
         self.layers = {layer.product: layer for layer in network.layers}
         self.adders = {layer.linear: layer for layer in network.layers if layer.kind == "MatMul"}
         self.absorbed = {
@@ -123,6 +138,8 @@ class _Emitter:
         del result.graph.node[:], result.graph.initializer[:], result.graph.value_info[:]
         result.graph.node.extend(self.nodes)
         result.graph.initializer.extend([*kept, *self.constants])
+        if self.quantisers_domain and self.quantisers_domain not in {each.domain for each in result.opset_import}:
+            result.opset_import.append(self.onnx.helper.make_opsetid(self.quantisers_domain, 1))
         return result
 
     def _node(self, node: Any) -> None:
@@ -161,7 +178,7 @@ class _Emitter:
         if activation.out not in self.network.placement.tensors:
             return False
         scale = self.network.scale_of(activation.out)
-        top = scale.scale * (LEVELS - scale.zero)
+        top = scale.scale * (self.encoding.levels - scale.zero)
         return bool((scale.zero == 0).all() and (top <= activation.high * (1 + 1e-6)).all())
 
     def _quantise(self, made: str, name: str, *, replaces: bool = False) -> None:
@@ -171,8 +188,11 @@ class _Emitter:
             return
         quantised, back = f"{name}_q8", f"{name}_dq8"
         inward, outward = self._parameters(name)
-        self.nodes.append(self._make("QuantizeLinear", [made, *inward.inputs], quantised, **inward.axis))
-        self.nodes.append(self._make("DequantizeLinear", [quantised, *outward.inputs], back, **outward.axis))
+        domain = self.quantisers_domain
+        self.nodes.append(self._make("QuantizeLinear", [made, *inward.inputs], quantised, domain=domain, **inward.axis))
+        self.nodes.append(
+            self._make("DequantizeLinear", [quantised, *outward.inputs], back, domain=domain, **outward.axis)
+        )
         self.alias[f"{name}_dq"] = back
         if replaces:
             self.alias[name] = back
@@ -214,7 +234,7 @@ class _Emitter:
     def _weights(self, node: Any, layer: Layer) -> None:
         if layer.kind == "MatMul":
             codes, steps = self.network.codes[layer.name].T, self.network.weight_scales[layer.name]
-            node.input[1] = self._dequantised(f"{layer.name}_w", codes, steps, np.int8, axis=1)
+            node.input[1] = self._dequantised(f"{layer.name}_w", *self._weight_codes(codes), steps, axis=1)
             return
         source = self.network.scale_of(layer.source)
         scales: Array = self.network.weight_scales[layer.name]
@@ -225,13 +245,22 @@ class _Emitter:
             # In units of each channel's own output scale: the quantiser behind it has scale 1, and the codes stay as they are.
             scales, bias_scales = scales / head.scale, bias_scales / head.scale
         codes = self.network.codes[layer.name]
-        weight = self._dequantised(f"{layer.name}_w", codes, scales, np.int8)
-        offset = self._dequantised(f"{layer.name}_b", bias, bias_scales, np.int32)
+        weight = self._dequantised(f"{layer.name}_w", *self._weight_codes(codes), scales)
+        if self.encoding.float_bias:
+            offset = self._constant(f"{layer.name}_b", layer.bias.astype(np.float32))
+        else:
+            offset = self._dequantised(f"{layer.name}_b", bias, 0, bias_scales)
         del node.input[1:]
         node.input.extend([weight, offset])
 
-    def _dequantised(self, name: str, codes: Array, scales: Array, dtype: Any, axis: int = 0) -> str:
-        zeros = np.zeros(len(scales), dtype)
+    def _weight_codes(self, codes: Array) -> tuple[Array, int]:
+        """Codes in the encoding's type, and their zero point."""
+        if self.encoding.weights == "int8":
+            return codes, 0
+        return (codes.astype(np.int16) + MIDDLE).astype(np.uint8), MIDDLE
+
+    def _dequantised(self, name: str, codes: Array, zero: int, scales: Array, axis: int = 0) -> str:
+        zeros = np.full(len(scales), zero, codes.dtype)
         inputs = [
             self._constant(f"{name}_codes", codes),
             self._constant(f"{name}_scales", scales.astype(np.float32)),
@@ -241,7 +270,8 @@ class _Emitter:
         return f"{name}_float"
 
     def _zero(self, zero: int) -> Array:
-        return np.asarray(zero - 128, np.int8) if self.signed else np.asarray(zero, np.uint8)
+        signed = self.encoding.activations == "int8"
+        return np.asarray(zero - MIDDLE if signed else zero, self.encoding.activations)
 
     def _make(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
         return self.onnx.helper.make_node(kind, list(inputs), [output], name=output, **attributes)

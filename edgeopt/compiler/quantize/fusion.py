@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.compiler.quantize.islands import float_islands
 from edgeopt.compiler.quantize.observe import fused_session
+from edgeopt.compiler.runtime import runtime_version
 from edgeopt.domain.coverage import Coverage, Product
 
 PRODUCTS = frozenset(
@@ -32,11 +34,14 @@ INTEGER = frozenset(
     | {"MatMulNBits", "QAttention", "DynamicQuantizeLSTM"}
 )
 
+FLOAT_ACTIVATIONS = frozenset({"MatMulNBits"})
+"""Only their weights are integers, so float around them is no island."""
+
 MARK = "edgeopt_product_"
 
 
 def coverage(model: Any, scratch: Path) -> Coverage:
-    """Load a model under both sets of rules and say what became of its products.
+    """Load a model under both sets of rules and say what became of its products, and of what lies between them.
 
     Args:
         model: with shapes that can be inferred.
@@ -52,10 +57,19 @@ def coverage(model: Any, scratch: Path) -> Coverage:
         if node.op_type in PRODUCTS | INTEGER:
             node.name = f"{MARK}{number}"
             found[number] = node
-    x86, arm = (_integer_kernels(marked, scratch, arm_rules=rules) for rules in (False, True))
+    optimised = [_optimised(marked, scratch, arm_rules=rules) for rules in (False, True)]
+    x86, arm = (_integer_kernels(graph) for graph in optimised)
     sizes = multiply_adds(model)
     products = tuple(_product(model, model.graph.node[number], sizes, number in x86, number in arm) for number in found)
-    return Coverage(products=products, x86_share=_share(products, arm=False), arm_share=_share(products, arm=True))
+    x86_islands, arm_islands = (float_islands(graph, INTEGER - FLOAT_ACTIVATIONS) for graph in optimised)
+    return Coverage(
+        products=products,
+        x86_share=_share(products, arm=False),
+        arm_share=_share(products, arm=True),
+        x86_islands=x86_islands,
+        arm_islands=arm_islands,
+        runtime_version=runtime_version(),
+    )
 
 
 def _product(model: Any, node: Any, sizes: Mapping[str, int], x86: bool, arm: bool) -> Product:
@@ -78,15 +92,20 @@ def _share(products: tuple[Product, ...], *, arm: bool) -> float | None:
     return sum(p.multiply_adds or 0 for p in products if (p.arm if arm else p.x86)) / sum(known)
 
 
-def _integer_kernels(model: Any, scratch: Path, *, arm_rules: bool) -> set[int]:
-    """Numbers of the marked products that the optimised graph computes with an integer kernel. A fused kernel is called like its product, with something behind."""
+def _optimised(model: Any, scratch: Path, *, arm_rules: bool) -> Any:
+    """The graph that the runtime makes of a model."""
     import onnx
 
     path = scratch / f"optimised-{'arm' if arm_rules else 'x86'}.onnx"
     fused_session(model, arm_rules=arm_rules, dump=path)
     optimised = onnx.load(path, load_external_data=False)
     path.unlink()
-    kernels = (node for node in optimised.graph.node if node.op_type in INTEGER)
+    return optimised.graph
+
+
+def _integer_kernels(graph: Any) -> set[int]:
+    """Numbers of the marked products that an optimised graph computes with an integer kernel. A fused kernel is called like its product, with something behind."""
+    kernels = (node for node in graph.node if node.op_type in INTEGER)
     return {int(mark[1]) for node in kernels if (mark := re.match(rf"{MARK}(\d+)", node.name))}
 
 

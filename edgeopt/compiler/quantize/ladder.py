@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from edgeopt.compiler.quantize.calibrate import (
     range_choices,
 )
 from edgeopt.compiler.quantize.emit import Network, Scale, emit
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8, Encoding
 from edgeopt.compiler.quantize.fusion import coverage
+from edgeopt.compiler.quantize.gate import to_leave_in_float, verdict
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
@@ -47,6 +49,9 @@ FINALISTS = 2
 
 SENSITIVE_BY = 24
 """Samples by which a layer's part of the damage is told."""
+
+REPAIRS = 2
+"""How often layers that do not fuse are left in float: the first time their neighbours may lose what they fused with."""
 
 SATURATION_DB = 1.0
 """Rounding alone stays well under this."""
@@ -90,40 +95,51 @@ class _Choice:
     sqnr_db: float = -math.inf
 
 
-def quantise(
-    model: Any, feeds: Feeds, *, signed: bool, float_first: int, budget: Budget, scratch: Path, float_share: float = 0.0
+def quantise(  # noqa: PLR0913 - each is the recipe's own choice
+    model: Any,
+    feeds: Feeds,
+    *,
+    encoding: Encoding,
+    float_first: int,
+    budget: Budget,
+    scratch: Path,
+    float_share: float = 0.0,
+    arm: bool | None = None,
 ) -> Quantised:
     """Make a tidy float32 model int8.
 
     Args:
         model: opset 13 or later; it is not changed.
         feeds: calibration samples.
-        signed: S8S8 (ARM) instead of U8S8 (x86).
+        encoding: what it is written as.
         float_first: down to which depth layers stay float: 2 is the first layer, and whatever reads it.
         budget: how much to try.
         scratch: folder for what the runtime writes.
         float_share: up to this share of the multiplications may stay float, in the layers where it helps most.
+        arm: by which rules it is to fuse; None: ARM's for S8S8, else those of x86.
 
     Raises:
-        Refused: there is nothing to quantise, or (with `float_share`) no layer in float would help.
+        Refused: there is nothing to quantise, (with `float_share`) no layer in float would help, or too little of it fuses.
     """
-    prepared = prepare(model)
+    prepared = prepare(model, encoding)
     if float_first and prepared.layers:
-        prepared = prepare(model, float_layers=_stem(prepared, float_first))
+        prepared = prepare(model, encoding, float_layers=_stem(prepared, float_first))
     if not prepared.layers:
         raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
     fitting, judging = divide(feeds)
     found = _search(prepared, fitting, judging, budget)
     if float_share:
         found = _search_mixed(model, found, fitting, judging, budget, float_share)
-    made = emit(found.network, signed=signed)
+    if encoding.foreign is None:
+        arm = encoding is S8S8 if arm is None else arm
+        found = _through_the_gate(
+            model, found, lambda again: _search(again, fitting, judging, budget, found.kind), scratch, arm=arm
+        )
+    made = emit(found.network)
     covered = coverage(made, scratch)
-    notes = [
-        *found.remarks,
-        f"chosen: {found.choice}",
-        *coverage_notes(covered, found.float_layers or len(prepared.skipped)),
-    ]
-    notes += _saturation_notes(prepared, emit(found.network, signed=False) if signed else made, judging)
+    kept_float = len(prepared.layers) + len(prepared.skipped) - len(found.network.layers)
+    notes = [*found.remarks, f"chosen: {found.choice}", *coverage_notes(covered, kept_float, encoding)]
+    notes += _saturation_notes(prepared, emit(found.network, U8S8) if encoding is S8S8 else made, judging)
     return Quantised(model=made, coverage=covered, notes=notes)
 
 
@@ -133,7 +149,6 @@ class _Found:
     choice: str
     kind: tuple[bool, str]
     remarks: list[str]
-    float_layers: int = 0
 
 
 def _search(
@@ -159,12 +174,39 @@ def _search_mixed(model: Any, first: _Found, fitting: Feeds, judging: Feeds, bud
         raise Refused(
             "nothing-to-do", f"no layer with under {100 * share:.0f} % of the multiplications would help in float"
         )
-    prepared = prepare(model, float_layers=frozenset(worth))
+    prepared = prepare(model, first.network.placement.encoding, float_layers=frozenset(worth))
     found = _search(prepared, fitting, judging, budget, first.kind)
     gains = ", ".join(f"{name} (+{gain:.1f} dB)" for name, gain in worth.items())
     found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float: {gains}"]
-    found.float_layers = len(worth)
     return found
+
+
+def _through_the_gate(
+    model: Any, found: _Found, search: Callable[[Prepared], _Found], scratch: Path, *, arm: bool
+) -> _Found:
+    """Leave in float what does not fuse, and calibrate anew; see `gate` for the rules.
+
+    Raises:
+        Refused: too little of what was to be int8 is.
+    """
+    encoding, intended = found.network.placement.encoding, _int8_layers(found)
+    for _ in range(REPAIRS):
+        unfused = to_leave_in_float(coverage(emit(found.network), scratch), _int8_layers(found), arm=arm)
+        if not unfused or unfused == _int8_layers(found):
+            break
+        everything = {layer.name for layer in prepare(model, encoding).layers}
+        again = search(prepare(model, encoding, float_layers=frozenset(everything - _int8_layers(found) | unfused)))
+        again.remarks = [*found.remarks, f"float, because they do not fuse: {', '.join(sorted(unfused))}"]
+        found = again
+    stays, note = verdict(coverage(emit(found.network), scratch), intended, arm=arm)
+    if not stays:
+        raise Refused("step-failed", str(note))
+    found.remarks += [note] if note else []
+    return found
+
+
+def _int8_layers(found: _Found) -> frozenset[str]:
+    return frozenset(layer.name for layer in found.network.layers)
 
 
 def _stem(prepared: Prepared, depth: int) -> frozenset[str]:
@@ -237,7 +279,7 @@ def _judge(
     choice: _Choice, fitting: Feeds, judging: Feeds, truth: list[list[Array]], *, correct: bool = True
 ) -> Network:
     network = calibrated(choice.observed, choice.scales, fitting, correct=correct)
-    choice.sqnr_db = sqnr_db(truth, answers(emit(network, signed=False), judging, fused=False))
+    choice.sqnr_db = sqnr_db(truth, answers(emit(network), judging, fused=False))
     return network
 
 
@@ -266,13 +308,15 @@ def _saturation_notes(prepared: Prepared, model: Any, judging: Feeds) -> list[st
     ]
 
 
-def coverage_notes(covered: Coverage, kept_float: int) -> list[str]:
+def coverage_notes(covered: Coverage, kept_float: int, encoding: Encoding) -> list[str]:
     """What runs in int8, in sentences."""
     count = len(covered.products)
     x86, arm = (_share_words(share) for share in (covered.x86_share, covered.arm_share))
     notes = [
-        f"{covered.fused(arm=False)} of {count} products run in int8 by the runtime's x86 rules{x86}, {covered.fused(arm=True)} by its ARM rules{arm}"
+        f"{covered.fused(arm=False)} of {count} products run in int8 by the x86 rules of onnxruntime {covered.runtime_version}{x86}, {covered.fused(arm=True)} by its ARM rules{arm}"
     ]
+    if encoding.foreign is not None:
+        notes = [f"written for {encoding.foreign}, which is not here: what it runs in int8 was not looked at"]
     if kept_float:
         notes.append(f"{kept_float} layers stay float")
     return notes

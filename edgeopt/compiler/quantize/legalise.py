@@ -14,6 +14,7 @@ import numpy as np
 
 from edgeopt.compiler.quantize.calibrate import Prepared, keep_far_joins_float, prepare
 from edgeopt.compiler.quantize.emit import BIAS_LIMIT, Network, Scale, emit, scale_for, weight_scales
+from edgeopt.compiler.quantize.encoding import Encoding
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.ladder import Quantised, coverage_notes, sqnr_db
@@ -35,13 +36,13 @@ WEIGHT_CODES = (-128, 127)
 JUDGED_BY = 16
 
 
-def legalise(model: Any, feeds: Feeds | None, *, signed: bool, scratch: Path) -> Quantised:
+def legalise(model: Any, feeds: Feeds | None, *, encoding: Encoding, scratch: Path) -> Quantised:
     """Write a quantised file anew, so that the runtime runs it in int8.
 
     Args:
         model: QDQ, opset 13 or later; it is not changed.
         feeds: samples, for ranges that the file lacks and to compare both files; None when there are none.
-        signed: S8S8 (ARM) instead of U8S8 (x86).
+        encoding: U8S8 (x86) or S8S8 (ARM).
         scratch: folder for what the runtime writes.
 
     Raises:
@@ -49,12 +50,12 @@ def legalise(model: Any, feeds: Feeds | None, *, signed: bool, scratch: Path) ->
     """
     stripped = strip(model)
     network, notes = network_of(stripped, feeds)
-    made = emit(network, signed=signed)
+    made = emit(network, encoding)
     before, after = coverage(model, scratch), coverage(made, scratch)
     notes += [
         f"as given, {before.fused(arm=False)} of {len(before.products)} products run in int8 by x86 rules, {before.fused(arm=True)} by ARM rules"
     ]
-    notes += coverage_notes(after, len(after.products) - len(network.layers))
+    notes += coverage_notes(after, len(after.products) - len(network.layers), encoding)
     if feeds is not None:
         few = feeds.first(JUDGED_BY)
         near = sqnr_db(answers(model, few, fused=False), answers(made, few, fused=False))

@@ -23,7 +23,7 @@ LEAST_GAIN_DB = 0.2
 def without(network: Network, name: str) -> Network:
     """The network with one layer in float; scales, codes and biases stay. Fewer tensors are int8 then, never others."""
     others = [layer for layer in network.layers if layer.name != name]
-    placement = place(network.graph, others)
+    placement = place(network.graph, others, encoding=network.placement.encoding)
     placement.heads &= {head for head in placement.heads if len(network.scale_of(head).scale) > 1}
     return Network(
         graph=network.graph,
@@ -43,8 +43,8 @@ def worth_float(network: Network, judge: Judge, share: float) -> dict[str, float
         judge: of the answers.
         share: of all multiplications, the most that may be float.
     """
-    base = judge(emit(network, signed=False))
-    gains = {layer.name: judge(emit(without(network, layer.name), signed=False)) - base for layer in network.layers}
+    base = judge(emit(network))
+    gains = {layer.name: judge(emit(without(network, layer.name))) - base for layer in network.layers}
     costs = _costs(network)
     chosen: dict[str, float] = {}
     left = share

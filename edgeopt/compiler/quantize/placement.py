@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgeopt.compiler.quantize.encoding import Encoding
 from edgeopt.compiler.quantize.graph import Graph, attribute
 from edgeopt.compiler.quantize.layers import Activation, Layer, find_activation
 from edgeopt.compiler.quantize.observe import ChannelRanges
@@ -50,6 +51,7 @@ FAR_APART = 32.0
 class Placement:
     """Nodes (by first output) and tensors that are int8. `group` maps a tensor to the one that stands for all with its scale."""
 
+    encoding: Encoding
     nodes: set[str] = field(default_factory=set)
     tensors: set[str] = field(default_factory=set)
     group: dict[str, str] = field(default_factory=dict)
@@ -70,6 +72,7 @@ def place(
     graph: Graph,
     layers: Iterable[Layer],
     *,
+    encoding: Encoding,
     skip_kinds: frozenset[str] = frozenset(),
     skip_nodes: frozenset[str] = frozenset(),
 ) -> Placement:
@@ -78,6 +81,7 @@ def place(
     Args:
         graph: normalised.
         layers: those that are to be int8; others stay float.
+        encoding: what it is written as.
         skip_kinds: operators between layers that are to stay float.
         skip_nodes: first outputs of single nodes that are to stay float.
     """
@@ -88,13 +92,13 @@ def place(
     taken = {
         node.output[0]: node
         for node in graph.graph.node
-        if node.op_type in (CARRIED | MADE) - skip_kinds
+        if node.op_type in (CARRIED | MADE | encoding.made) - encoding.left - skip_kinds
         and node.output[0] not in {layer.out for layer in chosen} | skip_nodes
         and all(graph.is_float(name) for name in node.output if name)
         and _is_plain(graph, node)
     }
-    _shrink(graph, taken, made_by_layer, inner)
-    placement = Placement(nodes=set(taken) | set(inner))
+    _shrink(graph, taken, made_by_layer, inner, with_float_readers=encoding.everything)
+    placement = Placement(encoding=encoding, nodes=set(taken) | set(inner))
     placement.activations = {
         layer.linear: Activation(out=layer.out, high=layer.curve.high) for layer in chosen if layer.out != layer.linear
     } | _behind_sums(graph, taken)
@@ -103,7 +107,7 @@ def place(
     placement.heads = {
         layer.out
         for layer in chosen
-        if layer.kind == "Conv" and placement.group[layer.out] == layer.out and _is_head(graph, placement, layer)
+        if layer.kind == "Conv" and placement.group.get(layer.out) == layer.out and _is_head(graph, placement, layer)
     }
     return placement
 
@@ -149,8 +153,10 @@ def _is_plain(graph: Graph, node: Any) -> bool:
     return bool(data_inputs(graph, node))
 
 
-def _shrink(graph: Graph, taken: dict[str, Any], made_by_layer: set[str], inner: dict[str, Layer]) -> None:
-    """Leave out, until nothing changes, what has a float source or only float readers."""
+def _shrink(
+    graph: Graph, taken: dict[str, Any], made_by_layer: set[str], inner: dict[str, Layer], *, with_float_readers: bool
+) -> None:
+    """Leave out, until nothing changes, what has a float source or (unless they may have) only float readers."""
     while True:
         outputs = {name for node in taken.values() for name in node.output}
         sources = outputs | made_by_layer | set(graph.inputs)
@@ -158,10 +164,13 @@ def _shrink(graph: Graph, taken: dict[str, Any], made_by_layer: set[str], inner:
             first
             for first, node in taken.items()
             if not all(name in sources for name in data_inputs(graph, node))
-            or not any(
-                _is_int8_reader(reader, taken, inner)
-                for name in node.output
-                for reader in graph.consumers.get(name, [])
+            or not (
+                with_float_readers
+                or any(
+                    _is_int8_reader(reader, taken, inner)
+                    for name in node.output
+                    for reader in graph.consumers.get(name, [])
+                )
             )
         ]
         if not wrong:
@@ -175,11 +184,13 @@ def _is_int8_reader(reader: Any, taken: dict[str, Any], inner: dict[str, Layer])
 
 
 def _collect(graph: Graph, placement: Placement, layers: list[Layer], taken: dict[str, Any]) -> None:
+    encoding = placement.encoding
     for layer in layers:
         placement.tensors.add(layer.source)
         fed = any(reader.output[0] in placement.nodes for reader in graph.consumers.get(layer.out, []))
-        # A Conv runs in int8 only when its answer is quantised; a Gemm answers in float as well.
-        if layer.kind == "Conv" or (fed and layer.kind == "Gemm"):
+        # ONNX Runtime runs a Conv in int8 only when its answer is quantised; a Gemm answers in float as well.
+        answers = layer.kind == "Conv" and not encoding.float_answers
+        if answers or (layer.kind != "MatMul" and (fed or encoding.everything)):
             placement.tensors.add(layer.out)
     for node in taken.values():
         placement.tensors.update(data_inputs(graph, node))
@@ -207,7 +218,7 @@ def _unite(graph: Graph, placement: Placement, taken: dict[str, Any]) -> None:
 def _is_head(graph: Graph, placement: Placement, layer: Layer) -> bool:
     """Some float operators become a table of codes when a quantiser comes behind them, and the runtime's tables take one scale only."""
     readers = graph.consumers.get(layer.out, [])
-    return layer.out in placement.tensors and not any(
+    return placement.encoding.foreign is None and not any(
         reader.op_type in TABLED or name in placement.nodes or name in placement.tensors
         for reader in readers
         for name in reader.output

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeopt.compiler.quantize.curve import Curve
 from edgeopt.compiler.quantize.emit import LEVELS, Scale, scale_for
+from edgeopt.compiler.quantize.encoding import U8S8, Encoding
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.observe import ChannelRanges
 from edgeopt.compiler.quantize.placement import Placement
@@ -50,7 +51,8 @@ class Histograms:
 
 def widest(placement: Placement, ranges: ChannelRanges) -> dict[str, Scale]:
     """Every quantiser over all that was seen."""
-    scales = {lead: scale_for(*ranges.range(members)) for lead, members in placement.groups().items()}
+    encoding = placement.encoding
+    scales = {lead: scale_for(*ranges.range(members), encoding) for lead, members in placement.groups().items()}
     return scales | {head: head_scale(ranges.low[head], ranges.high[head]) for head in placement.heads}
 
 
@@ -69,7 +71,8 @@ def cheapest(
         if counts.sum() > 0:
             if len(members) == 1 and lead in curves:
                 counts = counts * np.square(curves[lead].slope(values))
-            scales[lead] = scale_for(*least_error_range(values, counts, *ranges.range(members)))
+            encoding = placement.encoding
+            scales[lead] = scale_for(*least_error_range(values, counts, *ranges.range(members), encoding), encoding)
     return scales
 
 
@@ -80,18 +83,27 @@ def head_scale(low: Array, high: Array) -> Scale:
     return Scale(scale=_positive(np.maximum(-low / 128, high / 127)), zero=np.full(len(high), 128, np.int32))
 
 
-def least_error_range(values: Array, counts: Array, low: float, high: float) -> tuple[float, float]:
-    """Search both ends in turn. values: bin centres; counts: how often; low <= 0 <= high."""
+def least_error_range(
+    values: Array, counts: Array, low: float, high: float, encoding: Encoding = U8S8
+) -> tuple[float, float]:
+    """Search both ends in turn, or together where they must be alike. values: bin centres; counts: how often; low <= 0 <= high."""
+    if encoding.symmetric:
+        top = max(-low, high)
+        return min(
+            ((-top * share, top * share) for share in SHARES),
+            key=lambda ends: _error(values, counts, ends, encoding.levels),
+        )
     best = (low, high)
     for _ in range(2):
         for end in (0, 1):
             tried = [(low * share, best[1]) if end == 0 else (best[0], high * share) for share in SHARES]
-            best = min(tried, key=lambda ends: _error(values, counts, *ends))
+            best = min(tried, key=lambda ends: _error(values, counts, ends, encoding.levels))
     return best
 
 
-def _error(values: Array, counts: Array, low: float, high: float) -> float:
-    step = (high - low) / LEVELS
+def _error(values: Array, counts: Array, ends: tuple[float, float], levels: int) -> float:
+    low, high = ends
+    step = (high - low) / levels
     outside = np.maximum(low - values, 0.0) + np.maximum(values - high, 0.0)
     inside = outside == 0.0
     return float((counts * (inside * step * step / 12.0 + outside * outside)).sum())

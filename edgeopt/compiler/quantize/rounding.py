@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeopt.compiler.quantize.emit import WEIGHT_LIMIT, Scale, nearest_codes
+from edgeopt.compiler.quantize.emit import Scale, nearest_codes
+from edgeopt.compiler.quantize.encoding import U8S8
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.layers import Layer
 
@@ -18,9 +19,11 @@ RIDGE = 1e-3
 """Of the mean diagonal: keeps columns that the samples hardly move from drifting."""
 
 
-def rounded_codes(layer: Layer, scales: Array, covariance: Array, source: Scale) -> Array:
-    """Codes of the shape of the weights, int8."""
-    nearest = nearest_codes(layer, scales)
+def rounded_codes(
+    layer: Layer, scales: Array, covariance: Array, source: Scale, limit: int = U8S8.weight_limit
+) -> Array:
+    """Codes of the shape of the weights, int8, from -limit to limit."""
+    nearest = nearest_codes(layer, scales, limit)
     groups = covariance.shape[0]
     outputs = layer.channels // groups
     noise = float(source.scale[0]) ** 2 / 12.0
@@ -30,10 +33,10 @@ def rounded_codes(layer: Layer, scales: Array, covariance: Array, source: Scale)
     moments = covariance.astype(np.float32).copy()
     diagonal = np.arange(moments.shape[1])
     moments[:, diagonal, diagonal] += noise + RIDGE * moments[:, diagonal, diagonal].mean(axis=1, keepdims=True)
-    return np.asarray(_descend(weight, codes, steps, moments).reshape(layer.weight.shape), np.int8)
+    return np.asarray(_descend(weight, codes, steps, moments, limit).reshape(layer.weight.shape), np.int8)
 
 
-def _descend(weight: Array, codes: Array, steps: Array, moments: Array) -> Array:
+def _descend(weight: Array, codes: Array, steps: Array, moments: Array, limit: int) -> Array:
     """All groups and outputs side by side. weight, codes [G, O, K], steps [G, O], moments [G, K, K]."""
     error = codes * steps[..., None] - weight
     pull = np.matmul(error, moments)  # gradient / 2
@@ -42,7 +45,7 @@ def _descend(weight: Array, codes: Array, steps: Array, moments: Array) -> Array
         for k in range(weight.shape[2]):
             curvature = moments[:, k, k][:, None]
             wanted = codes[:, :, k] - pull[:, :, k] / (np.maximum(curvature, 1e-30) * steps)
-            better = np.clip(np.rint(wanted), -WEIGHT_LIMIT, WEIGHT_LIMIT)
+            better = np.clip(np.rint(wanted), -limit, limit)
             move = (better - codes[:, :, k]) * steps
             if not move.any():
                 continue

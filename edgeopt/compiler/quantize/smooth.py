@@ -64,10 +64,11 @@ def _draft(prepared: Prepared, feeds: Feeds) -> Any:
     """QDQ in its plainest: every range as wide as what was seen, every weight to its nearest code."""
     scales = widest(prepared.placement, channel_ranges(prepared, feeds))
     network = Network(graph=prepared.graph, layers=prepared.layers, placement=prepared.placement, scales=scales)
+    limit = prepared.placement.encoding.weight_limit
     for layer in network.layers:
-        steps = weight_scales(layer, network.scale_of(layer.source))
-        network.weight_scales[layer.name], network.codes[layer.name] = steps, nearest_codes(layer, steps)
-    return emit(network, signed=False)
+        steps = weight_scales(layer, network.scale_of(layer.source), limit)
+        network.weight_scales[layer.name], network.codes[layer.name] = steps, nearest_codes(layer, steps, limit)
+    return emit(network)
 
 
 def smoothed(prepared: Prepared, feeds: Feeds) -> tuple[Prepared, int]:
@@ -82,7 +83,9 @@ def smoothed(prepared: Prepared, feeds: Feeds) -> tuple[Prepared, int]:
     count = smooth(made.graph, made.layers, feeds.first(SEEN))
     if not count:
         return prepared, 0
-    made.placement = place(made.graph, made.layers, skip_kinds=made.float_kinds)
+    made.placement = place(
+        made.graph, made.layers, encoding=prepared.placement.encoding, skip_kinds=made.float_kinds
+    )
     return made, count
 
 

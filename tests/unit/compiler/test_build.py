@@ -127,7 +127,7 @@ def test_what_was_built_is_described(variants):
     assert folder.parent == cache / "variants"
     assert [file.path for file in variant.files] == ["model.onnx"]
     assert variant.bytes == (folder / "model.onnx").stat().st_size
-    assert variant.encoding == "int8 U8S8 per-channel"
+    assert variant.encoding == "int8 S8S8 per-channel"
     assert variant.build_s > 0
     assert variant.fidelity is None
     assert variant.fidelity_reason
@@ -172,10 +172,10 @@ def test_static_quantises_weights_per_channel(variants):
     assert scales
 
 
-@pytest.mark.parametrize(("kind", "code"), [("uint8", TensorProto.UINT8), ("int8", TensorProto.INT8)])
+@pytest.mark.parametrize(("kind", "code"), [("u8s8", TensorProto.UINT8), ("s8s8", TensorProto.INT8)])
 def test_activations_are_of_the_profiles_type(tmp_path, kind, code):
     path = models.save(models.classifier(), tmp_path / "net.onnx")
-    profile = msgspec.structs.replace(PROFILE, int8_activations=kind)
+    profile = msgspec.structs.replace(PROFILE, int8_encoding=kind)
     net = graph(build(path, tmp_path / "cache", profile=profile, recipes=("int8-static",))["int8-static"])
     constants = {tensor.name: tensor for tensor in net.graph.initializer}
     zero_points = {constants[node.input[2]].data_type for node in net.graph.node if node.op_type == "QuantizeLinear"}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 
 from edgeopt.compiler.plan import Planned, plan_variants
+from edgeopt.compiler.quantize.encoding import ENCODINGS
 from edgeopt.compiler.recipes import RECIPES, get_recipe
 from edgeopt.compiler.steps import STEPS
-from edgeopt.domain.device import Profile
+from edgeopt.domain.device import Int8Encoding, Profile
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.variant import Skipped
 from edgeopt.errors import UnknownName
@@ -82,15 +83,58 @@ def test_static_needs_samples():
     assert "needs samples" in reason(plan(model(), has_samples=False)["int8-static"])
 
 
-@pytest.mark.parametrize(
-    ("activations", "encoding"), [("uint8", "int8 U8S8 per-channel"), ("int8", "int8 S8S8 per-channel")]
-)
-def test_static_takes_the_profiles_activations(activations, encoding):
+def int8_options(recipe):
+    return next(step.options for step in recipe.steps if step.name == "int8")
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_static_takes_the_profiles_encoding(name):
     """What the recipe says is what will be done."""
-    profile = msgspec.structs.replace(PROFILE, int8_activations=activations)
-    planned = plan(model(), profile)["int8-static"]
-    assert planned.recipe.encoding == encoding
-    assert [s.options["activations"] for s in planned.recipe.steps if s.name == "int8"] == [activations]
+    planned = plan(model(), msgspec.structs.replace(PROFILE, int8_encoding=name))
+    assert planned["int8-static"].recipe.encoding == ENCODINGS[name].words
+    assert planned["int8-stem"].recipe.encoding == f"{ENCODINGS[name].words}, float stem"
+    options = int8_options(planned["int8-static"].recipe)
+    assert (options["encoding"], options["rules"]) == (name, "arm")
+
+
+def test_every_encoding_can_be_named_in_a_profile():
+    assert set(ENCODINGS) == set(get_args(Int8Encoding)) - {"auto"}
+    assert {name: each.name for name, each in ENCODINGS.items()} == {name: name for name in ENCODINGS}
+
+
+@pytest.mark.parametrize(
+    ("arch", "named", "encoding", "rules"),
+    [
+        ("aarch64", "auto", "s8s8", "arm"),
+        ("x86_64", "auto", "u8s8", "x86"),
+        ("any", "auto", "u8s8", "x86"),
+        ("any", "s8s8", "s8s8", "arm"),
+        ("x86_64", "s8s8", "s8s8", "x86"),
+    ],
+)
+def test_an_undecided_encoding_goes_by_the_architecture_and_so_do_the_rules(arch, named, encoding, rules):
+    """S8S8 on x86 is a mistake that the fusion gate must see with the eyes of x86."""
+    planned = plan(model(), msgspec.structs.replace(PROFILE, arch=arch, int8_encoding=named))
+    options = int8_options(planned["int8-static"].recipe)
+    assert (options["encoding"], options["rules"]) == (encoding, rules)
+
+
+@pytest.mark.parametrize(("old", "new"), [("uint8", "u8s8"), ("int8", "s8s8")])
+def test_the_older_word_for_an_encoding_still_counts(old, new):
+    profile = msgspec.structs.replace(PROFILE, int8_activations=old)
+    assert int8_options(plan(model(), profile)["int8-static"].recipe)["encoding"] == new
+    newer = msgspec.structs.replace(profile, int8_encoding="u8u8")
+    assert int8_options(plan(model(), newer)["int8-static"].recipe)["encoding"] == "u8u8"
+
+
+@pytest.mark.parametrize(
+    ("name", "activations"),
+    [("u8s8", "uint8"), ("s8s8", "int8"), ("u8s8-7bit", "uint8"), ("u8u8", "uint8"), ("trt", "int8"), ("qnn", "uint8")],
+)
+def test_what_other_tools_find_is_written_in_the_nearest_encoding(name, activations):
+    recipe = plan(model(), msgspec.structs.replace(PROFILE, int8_encoding=name))["int8-ort"].recipe
+    assert recipe.steps[-1].options["activations"] == activations
+    assert recipe.encoding == ("int8 S8S8 per-channel" if activations == "int8" else "int8 U8S8 per-channel")
 
 
 def test_fp16_is_skipped_where_nothing_computes_in_it_unless_asked_for():

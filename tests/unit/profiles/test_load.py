@@ -41,7 +41,7 @@ def test_every_built_in_profile_reads() -> None:
     for profile in profiles:
         assert profile.fp16 == ("asimdhp" in profile.isa) == ("fp16" in profile.recipes), profile.name
         assert (profile.power_sensor is None) == (profile.power_reason is not None), profile.name
-        assert profile.int8_activations == ("int8" if profile.arch == "aarch64" else "uint8"), profile.name
+        assert profile.encoding == ("s8s8" if profile.arch == "aarch64" else "auto"), profile.name
         newest = profile.name.startswith(("pi", "zero"))  # Raspberry Pi OS has no Python older than 3.11
         assert (profile.max_opset, profile.max_ir_version) == ((28, 14) if newest else (21, 10)), profile.name
 

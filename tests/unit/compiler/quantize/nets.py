@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper, shape_inference
 
 from edgeopt.compiler.quantize.calibrate import calibrated, channel_ranges, observe, prepare, range_choices
 from edgeopt.compiler.quantize.emit import Network
+from edgeopt.compiler.quantize.encoding import U8S8, Encoding
 from edgeopt.compiler.running import Feeds
 from tests.models import make, value, weights
 
@@ -108,8 +109,16 @@ def feeds(
     return Feeds(path, [name], count)
 
 
-def int8(model: Any, samples: Feeds, *, ranges: str = "full ranges", correct: bool = True, **options: Any) -> Network:
+def int8(
+    model: Any,
+    samples: Feeds,
+    encoding: Encoding = U8S8,
+    *,
+    ranges: str = "full ranges",
+    correct: bool = True,
+    **options: Any,
+) -> Network:
     """The whole way, with one choice of ranges."""
-    prepared = prepare(model, **options)
+    prepared = prepare(model, encoding, **options)
     observed = observe(prepared, channel_ranges(prepared, samples), samples, looked_at=samples.count)
     return calibrated(observed, range_choices(observed)[ranges], samples, correct=correct)

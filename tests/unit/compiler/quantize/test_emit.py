@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto
 
 from edgeopt.compiler.quantize.emit import LEVELS, emit, scale_for
+from edgeopt.compiler.quantize.encoding import ENCODINGS, S8S8, U8S8, U8U8
 from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.observe import answers
 from tests.unit.compiler.quantize import nets
@@ -25,7 +26,7 @@ def network(tmp_path_factory):
 
 
 def test_the_file_passes_the_checker_and_keeps_its_signature(network):
-    model = emit(network, signed=False)
+    model = emit(network)
     onnx.checker.check_model(model)
     original = nets.classifier()
     assert [v.name for v in model.graph.input] == [v.name for v in original.graph.input]
@@ -35,18 +36,19 @@ def test_the_file_passes_the_checker_and_keeps_its_signature(network):
 def test_int8_answers_are_close_to_the_float_networks(network, tmp_path):
     judges = nets.feeds(tmp_path, seed=1)
     truth = answers(nets.classifier(), judges, fused=False)
-    assert sqnr_db(truth, answers(emit(network, signed=False), judges, fused=True)) > 25
+    assert sqnr_db(truth, answers(emit(network), judges, fused=True)) > 25
 
 
-def test_both_encodings_answer_the_same_in_emulation(network, tmp_path):
+def test_encodings_that_share_scales_answer_the_same_in_emulation(network, tmp_path):
     judges = nets.feeds(tmp_path, seed=1)
-    unsigned, signed = (answers(emit(network, signed=signed), judges, fused=False) for signed in (False, True))
-    np.testing.assert_array_equal(np.concatenate([a[0] for a in unsigned]), np.concatenate([a[0] for a in signed]))
+    one, *others = (answers(emit(network, encoding), judges, fused=False) for encoding in (U8S8, S8S8, U8U8))
+    for other in others:
+        np.testing.assert_array_equal(np.concatenate([a[0] for a in one]), np.concatenate([a[0] for a in other]))
 
 
 def test_saturation_does_the_work_of_relu_and_clip(network, tmp_path):
     judges = nets.feeds(tmp_path, seed=1)
-    with_them, without = emit(network, signed=False, keep_activations=True), emit(network, signed=False)
+    with_them, without = emit(network, keep_activations=True), emit(network)
     assert {"Relu", "Clip"} <= set(kinds(with_them))
     assert not {"Relu", "Clip"} & set(kinds(without))
     kept, dropped = (answers(model, judges, fused=False) for model in (with_them, without))
@@ -58,15 +60,16 @@ def test_a_range_beyond_clips_bound_keeps_the_clip(tmp_path):
     network = nets.int8(nets.Chain().conv(4).clip(6.0).conv(4).model(), nets.feeds(tmp_path))
     clipped = next(iter(network.placement.activations.values())).out
     network.scales[network.placement.group[clipped]] = scale_for(0.0, 7.0)
-    assert "Clip" in kinds(emit(network, signed=False))
+    assert "Clip" in kinds(emit(network))
 
 
-@pytest.mark.parametrize(("signed", "code"), [(False, TensorProto.UINT8), (True, TensorProto.INT8)])
-def test_activations_have_one_type_and_weights_are_int8(network, signed, code):
-    model = emit(network, signed=signed)
+@pytest.mark.parametrize("encoding", [U8S8, S8S8, U8U8], ids=lambda each: each.name)
+def test_activations_and_weights_have_the_encodings_types(network, encoding):
+    model = emit(network, encoding)
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    code, weight = (TensorProto.DataType.Value(word.upper()) for word in (encoding.activations, encoding.weights))
     assert {types[node.input[2]] for node in model.graph.node if node.op_type == "QuantizeLinear"} == {code}
-    assert {types[name] for name in types if name.endswith("_w_codes")} == {TensorProto.INT8}
+    assert {types[name] for name in types if name.endswith("_w_codes")} == {weight}
     assert {types[name] for name in types if name.endswith("_b_codes")} == {TensorProto.INT32}
 
 
@@ -74,7 +77,7 @@ def test_a_sum_and_its_relu_share_one_quantiser(tmp_path):
     chain = nets.Chain().conv(4).op("Relu")
     left = chain.tensor
     model = chain.conv(4).op("Add", left).op("Relu").conv(4).model()
-    emitted = emit(nets.int8(model, nets.feeds(tmp_path)), signed=False)
+    emitted = emit(nets.int8(model, nets.feeds(tmp_path)))
     assert "Relu" not in kinds(emitted)
 
 
@@ -84,7 +87,7 @@ def test_an_output_that_is_read_inside_too_keeps_its_name_and_its_quantised_valu
     model = chain.conv(4).model(inner, "t2")
     samples = nets.feeds(tmp_path)
     truth = answers(model, samples, fused=False)
-    emitted = emit(nets.int8(model, samples), signed=False)
+    emitted = emit(nets.int8(model, samples))
     onnx.checker.check_model(emitted)
     for fused in (False, True):
         assert sqnr_db(truth, answers(emitted, samples, fused=fused)) > 25
@@ -99,7 +102,7 @@ def test_each_channel_of_a_head_has_its_own_scale(tmp_path):
     head.CopyFrom(onnx.numpy_helper.from_array(values, head.name))
     samples = nets.feeds(tmp_path)
     truth = np.concatenate([a[0] for a in answers(model, samples, fused=False)])
-    got = np.concatenate([a[0] for a in answers(emit(nets.int8(model, samples), signed=False), samples, fused=True)])
+    got = np.concatenate([a[0] for a in answers(emit(nets.int8(model, samples)), samples, fused=True)])
     for channel in range(4):
         noise = np.square(truth[:, channel] - got[:, channel]).sum()
         assert 10 * np.log10(np.square(truth[:, channel]).sum() / noise) > 25
@@ -142,19 +145,21 @@ LINKS = {
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-@given(links=st.lists(st.sampled_from(sorted(LINKS)), min_size=1, max_size=7), signed=st.booleans())
-def test_any_chain_of_operators_becomes_a_sound_file_near_the_float_network(tmp_path, links, signed):
+@given(
+    links=st.lists(st.sampled_from(sorted(LINKS)), min_size=1, max_size=7), encoding=st.sampled_from(sorted(ENCODINGS))
+)
+def test_any_chain_of_operators_becomes_a_sound_file_near_the_float_network(tmp_path, links, encoding):
     chain = nets.Chain().conv(4)
     for link in links:
         LINKS[link](chain)
     model = chain.model()
     samples = nets.feeds(tmp_path, count=8)
-    network = nets.int8(model, samples)
-    emitted = emit(network, signed=signed)
+    network = nets.int8(model, samples, ENCODINGS[encoding])
+    emitted = emit(network)
     onnx.checker.check_model(emitted)
     truth = answers(model, samples, fused=False)
     assert sqnr_db(truth, answers(emitted, samples, fused=False)) > 15
-    kept = answers(emit(network, signed=signed, keep_activations=True), samples, fused=False)
+    kept = answers(emit(network, keep_activations=True), samples, fused=False)
     assert sqnr_db(kept, answers(emitted, samples, fused=False)) > 40
     assert sqnr_db(truth, answers(emitted, samples, fused=True)) > 15
 
@@ -176,7 +181,7 @@ def test_what_a_body_of_control_flow_reads_from_outside_is_still_there(tmp_path)
     chain.nodes.append(onnx.helper.make_node("If", ["yes"], ["picked"], **bodies))
     model = chain.conv(4).model("picked", "t3")
     samples = nets.feeds(tmp_path)
-    emitted = emit(nets.int8(model, samples), signed=False)
+    emitted = emit(nets.int8(model, samples))
     onnx.checker.check_model(emitted)
     truth = answers(model, samples, fused=False)
     assert sqnr_db(truth, answers(emitted, samples, fused=True)) > 25

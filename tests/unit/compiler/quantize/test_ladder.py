@@ -9,6 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgeopt.compiler.quantize.calibrate import channel_ranges, keep_far_joins_float, prepare
 from edgeopt.compiler.quantize.emit import emit
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8S8_7BIT, U8U8
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
 from edgeopt.compiler.quantize.observe import answers
@@ -19,17 +20,26 @@ from tests import models
 from tests.unit.compiler.quantize import nets
 
 
-def made(model, tmp_path, *, count=24, float_first=0, budget="standard", signed=False):
+def made(model, tmp_path, *, count=24, float_first=0, budget="standard", encoding=U8S8, **options):
     samples = nets.feeds(tmp_path, count=count)
-    return quantise(model, samples, signed=signed, float_first=float_first, budget=BUDGETS[budget], scratch=tmp_path)
+    return quantise(
+        model,
+        samples,
+        encoding=encoding,
+        float_first=float_first,
+        budget=BUDGETS[budget],
+        scratch=tmp_path,
+        **options,
+    )
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_everything_fuses_under_the_rules_of_its_own_cpu(tmp_path, signed):
-    result = made(nets.classifier(), tmp_path, signed=signed)
-    share = result.coverage.arm_share if signed else result.coverage.x86_share
+@pytest.mark.parametrize("encoding", [U8S8, S8S8, U8S8_7BIT, U8U8], ids=lambda each: each.name)
+def test_everything_fuses_under_the_rules_of_its_own_cpu(tmp_path, encoding):
+    result = made(nets.classifier(), tmp_path, encoding=encoding)
+    arm = encoding is S8S8
+    share = result.coverage.arm_share if arm else result.coverage.x86_share
     assert share == 1.0
-    assert result.coverage.fused(arm=signed) == 4
+    assert result.coverage.fused(arm=arm) == 4
 
 
 def test_signed_activations_may_not_fuse_on_x86(tmp_path):
@@ -37,7 +47,7 @@ def test_signed_activations_may_not_fuse_on_x86(tmp_path):
     chain = nets.Chain().conv(4).op("Relu").conv(4).op("Relu")
     left = chain.tensor
     model = chain.conv(4).op("Relu").op("Concat", left, axis=1).model()
-    covered = coverage(emit(nets.int8(model, nets.feeds(tmp_path)), signed=True), tmp_path)
+    covered = coverage(emit(nets.int8(model, nets.feeds(tmp_path)), S8S8), tmp_path)
     assert covered.fused(arm=True) == 3
     assert covered.fused(arm=False) < 3
     assert any(product.reason and "do not fuse" in product.reason for product in covered.products)
@@ -155,7 +165,7 @@ def test_a_matrix_product_with_a_bias_becomes_one_int8_product(tmp_path):
     ]
     model = models.make(nodes, [models.value("x", ["n", 6])], [models.value("y", ["n", 4])], constants)
     samples = nets.feeds(tmp_path, shape=(2, 6))
-    result = quantise(model, samples, signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+    result = quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
     assert [product.kind for product in result.coverage.products] == ["Gemm", "Gemm"]
     assert result.coverage.x86_share == 1.0
     truth = answers(model, samples, fused=False)
@@ -172,7 +182,7 @@ def test_products_that_int8_cannot_help_stay_as_they_are(tmp_path):
     constants = [models.weights("w", 4, 4), models.weights("b", 4), models.weights("w2", 4, 4)]
     model = models.make(nodes, [models.value("x", [4, 4])], [models.value("y", [4, 4])], constants)
     samples = nets.feeds(tmp_path, shape=(4, 4))
-    result = quantise(model, samples, signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+    result = quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
     reasons = [product.reason for product in result.coverage.products]
     assert [reason is None for reason in reasons] == [True, False, False]
     assert "second factor is computed" in reasons[1] or "computed while running" in reasons[1]
@@ -242,7 +252,7 @@ def test_products_over_sequences_of_any_length_become_int8(tmp_path):
     rows = {f"s{i}.0": chooser.standard_normal((1, 3 + i % 5, 6)).astype(np.float32) for i in range(20)}
     np.savez(tmp_path / "texts.npz", **rows)
     samples = Feeds(tmp_path / "texts.npz", ["x"], 20)
-    result = quantise(text_net(), samples, signed=False, float_first=0, budget=BUDGETS["standard"], scratch=tmp_path)
+    result = quantise(text_net(), samples, encoding=U8S8, float_first=0, budget=BUDGETS["standard"], scratch=tmp_path)
     assert [product.x86 for product in result.coverage.products] == [True, True]
     assert sqnr_db(answers(text_net(), samples, fused=False), answers(result.model, samples, fused=True)) > 30
 
@@ -254,7 +264,13 @@ def test_layers_that_hurt_most_stay_float_within_the_share(tmp_path):
     samples = nets.feeds(tmp_path, count=48)
     plain, mixed = (
         quantise(
-            model, samples, signed=False, float_first=0, budget=BUDGETS["standard"], scratch=tmp_path, float_share=share
+            model,
+            samples,
+            encoding=U8S8,
+            float_first=0,
+            budget=BUDGETS["standard"],
+            scratch=tmp_path,
+            float_share=share,
         )
         for share in (0.0, 0.3)
     )
@@ -272,7 +288,7 @@ def test_where_no_layer_in_float_would_help_the_recipe_says_so(tmp_path):
         quantise(
             nets.Chain().conv(4).model(),
             nets.feeds(tmp_path),
-            signed=False,
+            encoding=U8S8,
             float_first=0,
             budget=BUDGETS["standard"],
             scratch=tmp_path,

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize.emit import emit
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import sqnr_db
@@ -50,7 +51,7 @@ def test_a_foreign_file_fuses_and_answers_as_it_did(tmp_path, tool, signed):
     """Its quantisers stand elsewhere and its steps are not all ours, so the answers differ by rounding: about as much as they differ from the float network's."""
     samples, judges = nets.feeds(tmp_path), nets.feeds(tmp_path, seed=1)
     given_file = TOOLS[tool](nets.classifier(), samples, tmp_path)
-    made = legalise(given_file, samples, signed=signed, scratch=tmp_path)
+    made = legalise(given_file, samples, encoding=S8S8 if signed else U8S8, scratch=tmp_path)
     onnx.checker.check_model(made.model)
     assert made.coverage.fused(arm=signed) == len(made.coverage.products) == 4
     before = answers(given_file, judges, fused=False)
@@ -70,14 +71,14 @@ def test_a_depthwise_layers_activation_gets_the_union_of_its_channels_ranges(tmp
     given_file = foreign.nncf_like(nets.classifier(), samples)
     relu = next(node.output[0] for node in given_file.graph.node if node.op_type == "Relu")
     assert constants(given_file)[f"{relu}_s"].shape == (8,)
-    made = constants(legalise(given_file, samples, signed=False, scratch=tmp_path).model)
+    made = constants(legalise(given_file, samples, encoding=U8S8, scratch=tmp_path).model)
     assert made[f"{relu}_scale"] == pytest.approx(constants(given_file)[f"{relu}_s"].max(), rel=1e-6)
 
 
 def test_symmetric_weights_and_their_steps_are_taken_over_bit_by_bit(tmp_path):
     samples = nets.feeds(tmp_path)
     given_file = ort_like(nets.classifier(), samples, tmp_path)
-    made = legalise(given_file, None, signed=False, scratch=tmp_path)
+    made = legalise(given_file, None, encoding=U8S8, scratch=tmp_path)
     wanted = {v.tobytes() for v in constants(given_file).values() if v.dtype == np.int8 and v.ndim > 1}
     found = {v.tobytes() for n, v in constants(made.model).items() if n.endswith("_w_codes")}
     assert wanted
@@ -88,7 +89,7 @@ def test_symmetric_weights_and_their_steps_are_taken_over_bit_by_bit(tmp_path):
 def test_unsigned_weights_become_the_nearest_signed_ones(tmp_path):
     samples = nets.feeds(tmp_path)
     given_file = foreign.nncf_like(nets.classifier(), samples)
-    made = legalise(given_file, samples, signed=False, scratch=tmp_path).model
+    made = legalise(given_file, samples, encoding=U8S8, scratch=tmp_path).model
     got = next(v for n, v in constants(made).items() if n.startswith("t0_conv") and n.endswith("_w_codes"))
     steps = next(v for n, v in constants(made).items() if n.startswith("t0_conv") and n.endswith("_w_scales"))
     tables = constants(given_file)
@@ -122,8 +123,8 @@ def test_our_own_files_answer_the_same_when_they_are_written_anew(tmp_path, link
     for link in links:
         LINKS[link](chain)
     samples = nets.feeds(tmp_path, count=6)
-    emitted = emit(nets.int8(chain.model(), samples), signed=signed)
-    made = legalise(emitted, samples, signed=signed, scratch=tmp_path)
+    emitted = emit(nets.int8(chain.model(), samples), S8S8 if signed else U8S8)
+    made = legalise(emitted, samples, encoding=S8S8 if signed else U8S8, scratch=tmp_path)
     for first, second in zip(
         answers(emitted, samples, fused=False), answers(made.model, samples, fused=False), strict=True
     ):
@@ -137,8 +138,8 @@ def test_outputs_keep_their_names_whoever_made_them(tmp_path):
     inner = chain.tensor
     model = chain.conv(4).model(inner, "t2")
     samples = nets.feeds(tmp_path)
-    emitted = emit(nets.int8(model, samples), signed=False)
-    made = legalise(emitted, None, signed=False, scratch=tmp_path).model
+    emitted = emit(nets.int8(model, samples), U8S8)
+    made = legalise(emitted, None, encoding=U8S8, scratch=tmp_path).model
     assert [v.name for v in made.graph.output] == [inner, "t2"]
     assert sqnr_db(answers(emitted, samples, fused=False), answers(made, samples, fused=False)) > 60
 
@@ -152,7 +153,7 @@ def test_layers_that_the_tool_left_in_float_stay_float(tmp_path):
             node.input[1] = writer.weight(node.input[1], np.int8)
 
     given_file = foreign.Writer(nets.classifier(), samples).write(first_only)
-    made = legalise(given_file, samples, signed=False, scratch=tmp_path)
+    made = legalise(given_file, samples, encoding=U8S8, scratch=tmp_path)
     assert [product.x86 for product in made.coverage.products] == [True, False, False, False]
     assert "3 layers stay float" in made.notes
 
@@ -177,7 +178,7 @@ def test_weights_that_are_turned_before_they_are_used_are_weights(tmp_path):
         [numpy_helper.from_array(np.asarray(value), name) for name, value in parts.items()],
     )
     samples = nets.feeds(tmp_path, shape=(1, 32))
-    made = legalise(model, None, signed=False, scratch=tmp_path)
+    made = legalise(model, None, encoding=U8S8, scratch=tmp_path)
     assert made.coverage.x86_share == 1.0
     assert any(np.array_equal(value, codes) for value in constants(made.model).values())
     # The one thing that is new is the bias of zeros.
@@ -193,7 +194,7 @@ def test_sixteen_bits_become_eight_over_the_same_range_and_the_notes_say_so(tmp_
 
     chain = nets.Chain().conv(4).op("Relu").conv(8).op("Relu").op("GlobalAveragePool").gemm(3)
     writer = foreign.Writer(chain.model(), samples)
-    made = legalise(_opset(writer.write(product), 21), samples, signed=False, scratch=tmp_path)
+    made = legalise(_opset(writer.write(product), 21), samples, encoding=U8S8, scratch=tmp_path)
     low, high = (float(end.min() if i == 0 else end.max()) for i, end in enumerate(writer.ranges["t1"]))
     assert constants(made.model)["t1_scale"] == pytest.approx((high - min(low, 0.0)) / 255, rel=1e-3)
     assert any("16 bits have 8 now" in note for note in made.notes)
@@ -214,25 +215,25 @@ def without_last_range(tmp_path):
 
 def test_ranges_that_the_file_lacks_come_from_samples(tmp_path):
     given_file, samples = without_last_range(tmp_path)
-    made = legalise(given_file, samples, signed=False, scratch=tmp_path)
+    made = legalise(given_file, samples, encoding=U8S8, scratch=tmp_path)
     assert made.coverage.x86_share == 1.0
     with pytest.raises(Refused, match=r"no range for 1 tensors .* give samples") as caught:
-        legalise(given_file, None, signed=False, scratch=tmp_path)
+        legalise(given_file, None, encoding=U8S8, scratch=tmp_path)
     assert caught.value.code == "samples-missing"
 
 
 def test_what_is_no_qdq_file_is_refused_in_words(tmp_path):
     plain = nets.classifier()
     with pytest.raises(Refused, match="no activation in the file is quantised"):
-        legalise(plain, None, signed=False, scratch=tmp_path)
+        legalise(plain, None, encoding=U8S8, scratch=tmp_path)
     plain.graph.node[0].op_type = "QLinearConv"
     with pytest.raises(Refused, match=r"operators of their own \(QLinearConv\); export it with QuantizeLinear"):
-        legalise(plain, None, signed=False, scratch=tmp_path)
+        legalise(plain, None, encoding=U8S8, scratch=tmp_path)
 
 
 def test_quantisers_around_float_weights_give_nothing_to_write(tmp_path):
     with pytest.raises(Refused, match="no convolution or matrix product in the file has quantised weights"):
-        legalise(models.already_quantised(), None, signed=False, scratch=tmp_path)
+        legalise(models.already_quantised(), None, encoding=U8S8, scratch=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_integers_that_are_the_models_own_are_left_alone(tmp_path):
         [models.value("y", [1, 4], TensorProto.UINT8)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in parts.items()],
     )
-    made = legalise(model, None, signed=False, scratch=tmp_path).model
+    made = legalise(model, None, encoding=U8S8, scratch=tmp_path).model
     feed = {"x": np.arange(8, dtype=np.uint8)[None] * 30}
     (before,), (after,) = (answers(each, [feed], fused=False)[0] for each in (model, made))
     assert after.dtype == np.uint8
@@ -341,7 +342,7 @@ def test_weights_in_blocks_are_rounded_anew(tmp_path):
     parts = {"s": np.float32(0.05), "z": np.uint8(128), "w": rng.integers(-127, 128, (8, 3)).astype(np.int8)}
     parts["ws"] = rng.uniform(0.01, 0.02, (2, 3)).astype(np.float32)
     model = pair_model(["y"], nodes, parts, shape=(1, 8))
-    made = legalise(model, None, signed=False, scratch=tmp_path)
+    made = legalise(model, None, encoding=U8S8, scratch=tmp_path)
     assert any("weights of 0 of 1 layers as they were" in note for note in made.notes)
     samples = nets.feeds(tmp_path, shape=(1, 8))
     assert sqnr_db(answers(model, samples, fused=False), answers(made.model, samples, fused=False)) > 35

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize import int4
 from edgeopt.compiler.quantize.calibrate import prepare
 from edgeopt.compiler.quantize.fusion import coverage
@@ -166,7 +167,7 @@ def test_planted_outliers_cost_an_int8_transformer_far_less_when_it_is_smoothed(
     truth = answers(model, held_out, fused=False)
 
     def made() -> tuple[float, list[str], int]:
-        result = quantise(model, samples, signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+        result = quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
         covered = result.coverage.fused(arm=False)
         return sqnr_db(truth, answers(result.model, held_out, fused=False)), result.notes, covered
 
@@ -182,7 +183,7 @@ def test_smoothing_that_does_not_help_is_not_kept(tmp_path):
     """Every channel alike: the draft decides, and says so."""
     model = Encoder(outlier=1.0).block().model()
     notes = quantise(
-        model, texts(tmp_path), signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
+        model, texts(tmp_path), encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
     ).notes
     words = [note for note in notes if "smoothed" in note]
     assert all(_gain(note) > 0 or note.startswith("not kept") for note in words)
@@ -327,7 +328,7 @@ def test_small_and_computed_factors_stay_float():
 def test_an_int8_transformer_keeps_its_products_on_integer_kernels_with_int8_tables(tmp_path):
     model = Encoder().block().model()
     made = quantise(
-        model, texts(tmp_path), signed=False, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
+        model, texts(tmp_path), encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
     ).model
     shrink_tables(made)
     assert coverage(made, tmp_path).fused(arm=False) == 7
