@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
@@ -35,6 +35,9 @@ LEAST_MATRIX_SHARE = 0.5
 """Of the parameters that are computed with: where less of them are matrices, 4 bits in these alone make a file little smaller."""
 
 ARM = ("aarch64", "armv7l")
+VNNI = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"})
+"""CPU flags of x86 that add four products of 8 bits exactly (names of Linux's /proc/cpuinfo)."""
+
 
 ON_SYNTHETIC = "; calibrated on synthetic inputs, since no samples were given"
 
@@ -219,6 +222,21 @@ def encoding_of(profile: Profile) -> Encoding:
     """What int8 is written as for a kind of board; `auto` that is still undecided goes by the architecture."""
     name = profile.encoding
     return ENCODINGS[name] if name != "auto" else S8S8 if profile.arch in ARM else U8S8
+
+
+def fitted_to_cpu(profile: Profile, machine: str, features: Collection[str]) -> Profile:
+    """The profile with `auto` decided by the CPU: signed on ARM; weights of 7 bits on an x86 that adds pairs of products in 16 bits.
+
+    Args:
+        profile: one that says how int8 is written is given back as it is.
+        machine: as `uname -m` says.
+        features: the CPU's flags, by the kernel's names; none when the kernel does not tell.
+    """
+    if profile.encoding != "auto" or not features:
+        return profile
+    on_x86 = U8S8_7BIT if VNNI.isdisjoint(features) else U8S8
+    found = S8S8 if machine in ARM else on_x86
+    return msgspec.structs.replace(profile, int8_encoding=found.name)
 
 
 def runs_on_arm(profile: Profile) -> bool:

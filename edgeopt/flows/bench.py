@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgeopt.compiler.plan import fitted_to_cpu
 from edgeopt.domain.bundle import Release
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.pick import Pick
@@ -29,7 +30,6 @@ from edgeopt.select.pick import choose
 from edgeopt.select.summarise import summarise
 from edgeopt.store.results import ResultsStore
 
-LOCAL = "local:"
 TIMING_SAMPLES = 16
 """Random inputs when there are no samples, and none worth calibrating on could be invented (`bench` only)."""
 
@@ -62,7 +62,7 @@ def deploy(request: Request, places: Places, observer: Observer) -> Outcome:
 
 def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemeral: bool) -> Outcome:
     run_id = new_run_id()
-    _look_first(job, places, observer, ephemeral=ephemeral)
+    job = _look_first(job, places, observer, ephemeral=ephemeral)
     built = build(job, places, observer)
     job = built.job
     samples = _inputs(job)
@@ -81,18 +81,19 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
     return Outcome(run=run, pick=pick, release=release, shipped=trial.shipped)
 
 
-def _look_first(job: Job, places: Places, observer: Observer, *, ephemeral: bool) -> None:
-    """Before minutes are spent on building: is the device there, and does it have the runtime? This computer itself needs no such look.
+def _look_first(job: Job, places: Places, observer: Observer, *, ephemeral: bool) -> Job:
+    """Before minutes are spent on building: is the device there, does it have the runtime, and what can its CPU do? The job, fitted to that.
 
     Raises:
         RuntimeMissing, LinkError, PythonMissing.
     """
-    if job.device.address == LOCAL:
-        return
     observer.stage("look", f"look at {job.device.name}")
     with open_session(job.device, places, ephemeral=ephemeral) as session:
-        runtime_site(session.call("probe", {}), job.device, "onnxruntime")
+        facts = session.call("probe", {})
+        runtime_site(facts, job.device, "onnxruntime")
     observer.finish("look", "it answers and has the runtime")
+    profile = fitted_to_cpu(job.profile, facts["machine"], facts["cpu"].get("features") or ())
+    return msgspec.structs.replace(job, profile=profile)
 
 
 def _check_evidence(job: Job) -> None:

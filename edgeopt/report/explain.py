@@ -19,6 +19,8 @@ def explain_lines(document: ExplainDocument) -> Iterator[str]:
         yield "it has no convolution and no matrix product"
     else:
         yield from (_count(covered, word, arm=arm) for word, arm in RULES)
+    if covered.runtime_version:
+        yield f"  as onnxruntime {covered.runtime_version} fuses them"
     yield from _float(covered)
     if document.notes:
         yield "how it was made:"
@@ -28,7 +30,11 @@ def explain_lines(document: ExplainDocument) -> Iterator[str]:
 def _count(covered: Coverage, word: str, *, arm: bool) -> str:
     share = covered.arm_share if arm else covered.x86_share
     of = "" if share is None else f", {percent(share)} % of multiplications"
-    return f"  by the {word} rules {covered.fused(arm=arm)} of {len(covered.products)} products run in int8{of}"
+    islands = covered.arm_islands if arm else covered.x86_islands
+    between = f"; {islands} places between them compute in float" if islands else ""
+    return (
+        f"  by the {word} rules {covered.fused(arm=arm)} of {len(covered.products)} products run in int8{of}{between}"
+    )
 
 
 def _float(covered: Coverage) -> Iterator[str]:

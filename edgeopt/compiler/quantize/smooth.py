@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from edgeopt.compiler.quantize.calibrate import Prepared, channel_ranges
-from edgeopt.compiler.quantize.emit import LEVELS, WEIGHT_LIMIT, Network, emit, nearest_codes, weight_scales
+from edgeopt.compiler.quantize.emit import LEVELS, Network, emit, nearest_codes, weight_scales
+from edgeopt.compiler.quantize.encoding import U8S8
 from edgeopt.compiler.quantize.graph import Array, Graph
 from edgeopt.compiler.quantize.layers import Layer, write_back
 from edgeopt.compiler.quantize.observe import Feed, run_taps
@@ -83,9 +84,7 @@ def smoothed(prepared: Prepared, feeds: Feeds) -> tuple[Prepared, int]:
     count = smooth(made.graph, made.layers, feeds.first(SEEN))
     if not count:
         return prepared, 0
-    made.placement = place(
-        made.graph, made.layers, encoding=prepared.placement.encoding, skip_kinds=made.float_kinds
-    )
+    made.placement = place(made.graph, made.layers, encoding=prepared.placement.encoding, skip_kinds=made.float_kinds)
     return made, count
 
 
@@ -161,7 +160,7 @@ def expected_noise(weights: list[Array], channels: Channels, factors: Array) -> 
     total = 0.0
     for each in weights:
         scaled = each * factors
-        of_weights = np.square(np.abs(scaled).max(axis=1) / WEIGHT_LIMIT).sum()
+        of_weights = np.square(np.abs(scaled).max(axis=1) / U8S8.weight_limit).sum()
         signal = (np.square(each) * channels.power).sum()
         total += float((step**2 * np.square(scaled).sum() + power * of_weights) / (12.0 * max(signal, 1e-30)))
     return total

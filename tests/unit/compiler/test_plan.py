@@ -8,7 +8,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from edgeopt.compiler.plan import Planned, plan_variants
+from edgeopt.compiler.plan import Planned, fitted_to_cpu, plan_variants
 from edgeopt.compiler.quantize.encoding import ENCODINGS
 from edgeopt.compiler.recipes import RECIPES, get_recipe
 from edgeopt.compiler.steps import STEPS
@@ -117,6 +117,23 @@ def test_an_undecided_encoding_goes_by_the_architecture_and_so_do_the_rules(arch
     planned = plan(model(), msgspec.structs.replace(PROFILE, arch=arch, int8_encoding=named))
     options = int8_options(planned["int8-static"].recipe)
     assert (options["encoding"], options["rules"]) == (encoding, rules)
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "encoding"),
+    [
+        ("x86_64", ("avx2", "avx512_vnni"), "u8s8"),
+        ("x86_64", ("avx2", "avx_vnni"), "u8s8"),
+        ("x86_64", ("avx2",), "u8s8-7bit"),
+        ("aarch64", ("asimddp",), "s8s8"),
+        ("x86_64", (), "auto"),
+    ],
+)
+def test_an_undecided_encoding_goes_by_what_the_boards_cpu_can_do(machine, features, encoding):
+    profile = msgspec.structs.replace(PROFILE, int8_encoding="auto")
+    assert fitted_to_cpu(profile, machine, features).int8_encoding == encoding
+    decided = msgspec.structs.replace(PROFILE, int8_encoding="trt")
+    assert fitted_to_cpu(decided, machine, features) == decided
 
 
 @pytest.mark.parametrize(("old", "new"), [("uint8", "u8s8"), ("int8", "s8s8")])

@@ -34,6 +34,17 @@ def test_counts_shares_and_a_reason_for_each_float_one() -> None:
     ]
 
 
+def test_it_says_where_data_leaves_int8_and_which_runtime_was_asked() -> None:
+    covered = Coverage(
+        products=(product("body"),), x86_share=1.0, arm_share=1.0, x86_islands=2, runtime_version="1.32.0"
+    )
+    assert list(explain_lines(ExplainDocument(file="net.onnx", coverage=covered)))[1:] == [
+        "  by the x86 rules 1 of 1 products run in int8, 100.00 % of multiplications; 2 places between them compute in float",
+        "  by the ARM rules 1 of 1 products run in int8, 100.00 % of multiplications",
+        "  as onnxruntime 1.32.0 fuses them",
+    ]
+
+
 def test_a_variant_is_called_by_its_name_and_says_how_it_was_made() -> None:
     document = ExplainDocument(
         file="made/int8-static/model.onnx",

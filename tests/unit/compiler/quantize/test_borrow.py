@@ -7,8 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize.borrow import borrow
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.quantize.tools import WAYS, Way
@@ -18,7 +18,14 @@ from tests.unit.compiler.quantize import foreign, nets
 
 def made(tmp_path, tool="ort", *, model=None, budget="standard", signed=False, count=100):
     samples = nets.feeds(tmp_path, count=count)
-    return borrow(model or nets.classifier(), samples, tool, encoding=S8S8 if signed else U8S8, budget=BUDGETS[budget], scratch=tmp_path)
+    return borrow(
+        model or nets.classifier(),
+        samples,
+        tool,
+        encoding=S8S8 if signed else U8S8,
+        budget=BUDGETS[budget],
+        scratch=tmp_path,
+    )
 
 
 def fail(words):
@@ -40,7 +47,7 @@ def ways(monkeypatch):
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_ort_fuses_whole_and_the_better_biases_are_kept(tmp_path, signed):
-    result = made(tmp_path, encoding=S8S8 if signed else U8S8)
+    result = made(tmp_path, signed=signed)
     assert result.coverage.fused(arm=signed) == len(result.coverage.products) == 4
     tried = {note.split(": ")[1]: float(note.split(": ")[2].split()[0]) for note in result.notes if "tried" in note}
     assert list(tried) == ["min-max ranges", "min-max ranges, biases corrected anew"]

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize.emit import emit
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.legalise import legalise

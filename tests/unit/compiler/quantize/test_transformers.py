@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize import int4
 from edgeopt.compiler.quantize.calibrate import prepare
+from edgeopt.compiler.quantize.encoding import U8S8
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
 from edgeopt.compiler.quantize.observe import answers, float_session
