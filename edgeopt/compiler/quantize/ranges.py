@@ -30,7 +30,7 @@ class Histograms:
     """Counts of the values of tensors over ranges that are known beforehand."""
 
     def __init__(self, ranges: ChannelRanges, names: Iterable[str]) -> None:
-        self.edges = {name: ranges.range([name]) for name in names}
+        self.edges = {name: ranges.range([name]) for name in sorted(names)}
         self.counts = {name: np.zeros(BINS) for name in self.edges}
         self.chooser = np.random.default_rng(0)
 

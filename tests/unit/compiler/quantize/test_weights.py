@@ -15,8 +15,9 @@ from edgeopt.compiler.quantize.curve import IDENTITY, Curve, curve_behind
 from edgeopt.compiler.quantize.emit import Scale, emit, nearest_codes, weight_scales
 from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.layers import Layer
-from edgeopt.compiler.quantize.observe import answers
+from edgeopt.compiler.quantize.observe import ChannelRanges, answers
 from edgeopt.compiler.quantize.patches import Moments, Sampler
+from edgeopt.compiler.quantize.ranges import Histograms
 from edgeopt.compiler.quantize.rounding import rounded_codes
 from tests.unit.compiler.quantize import nets
 
@@ -224,3 +225,17 @@ def test_least_error_ranges_ignore_a_lone_outlier(tmp_path):
     observed.ranges.high[first] = ranges.high[first]
     choices = range_choices(observed)
     assert choices["least-error ranges"][first].scale[0] < choices["full ranges"][first].scale[0] / 2
+
+
+def test_histograms_do_not_depend_on_the_order_in_which_tensors_are_named(monkeypatch):
+    """They are named by a set, whose order changes from process to process, and all draw from one generator."""
+    monkeypatch.setattr("edgeopt.compiler.quantize.ranges.LOOKED_AT", 16)
+    generator = np.random.default_rng(0)
+    tensors = {name: generator.standard_normal((1, 4, 64)).astype(np.float32) for name in "abc"}
+    ranges = ChannelRanges()
+    ranges.visit(0, tensors)
+    forward, backward = Histograms(ranges, "abc"), Histograms(ranges, "cba")
+    for number in range(3):
+        forward.visit(number, tensors)
+        backward.visit(number, tensors)
+    assert all(np.array_equal(forward.counts[name], backward.counts[name]) for name in "abc")
