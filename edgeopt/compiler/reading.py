@@ -1,4 +1,4 @@
-"""Read an untrusted ONNX file step by step, each step only when the one before has passed. Child side."""
+"""Read an untrusted ONNX file step by step, each step only when the one before has passed; and write one. Child side."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from edgeopt.compiler.external_data import external_files
 from edgeopt.compiler.graph_walk import check_bounds
-from edgeopt.compiler.refuse import Refused, shorten
+from edgeopt.compiler.refuse import Refused, TooLarge, shorten
 
+MAX_GRAPH_BYTES = (2 << 30) - 1
 SHAPE_MISSING = "Field 'shape' of 'type' is required but missing"
 
 
@@ -92,3 +93,18 @@ def _with_shapes(model: Any) -> Any:
 def opset_of(model: Any) -> int:
     """Version of the standard operators. Files older than IR 3 name none, which means 1."""
     return next((int(o.version) for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
+
+
+def serialise(model: Any) -> bytes:
+    """The file's bytes, the same for equal models.
+
+    Raises:
+        TooLarge: more than protobuf can hold.
+    """
+    try:
+        data: bytes = model.SerializeToString(deterministic=True)
+    except ValueError as error:
+        raise TooLarge("the result is larger than 2 GiB") from error
+    if len(data) > MAX_GRAPH_BYTES:
+        raise TooLarge("the result is larger than 2 GiB")
+    return data

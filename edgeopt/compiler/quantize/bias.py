@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from edgeopt.compiler.progress import tell
 from edgeopt.compiler.quantize.curve import Curve
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.graph import Array, Graph
@@ -39,7 +40,9 @@ def correct_biases(
         targets: mean of each channel of the float network's answer behind its activation, at the samplers' positions, by layer name.
         feeds: the same samples that gave the targets.
     """
-    for level in layer_levels(network.graph, network.layers):
+    levels = layer_levels(network.graph, network.layers)
+    for number, level in enumerate(levels):
+        tell("bias correction", number, len(levels))
         seen: dict[str, list[Array]] = {layer.name: [] for layer in level}
 
         def visit(

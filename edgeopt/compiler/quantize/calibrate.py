@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.compiler.progress import tell
 from edgeopt.compiler.quantize.bias import correct_biases, layer_levels
 from edgeopt.compiler.quantize.emit import Network, Scale, nearest_codes, weight_scales
 from edgeopt.compiler.quantize.encoding import U8S8, Encoding
@@ -102,7 +103,7 @@ def channel_ranges(prepared: Prepared, feeds: Feeds) -> ChannelRanges:
     """One pass over the float graph."""
     ranges = ChannelRanges()
     names = sorted(prepared.placement.tensors | {layer.out for layer in prepared.layers})
-    run_taps(prepared.graph.model, names, feeds, ranges.visit)
+    run_taps(prepared.graph.model, names, feeds, ranges.visit, doing="ranges")
     return ranges
 
 
@@ -144,7 +145,7 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
     quantised = sorted(prepared.placement.tensors)
     names = sorted({*quantised, *(layer.linear for layer in layers), *(layer.source for layer in layers)})
     started = time.monotonic()
-    run_taps(prepared.graph.model, names, feeds, visit)
+    run_taps(prepared.graph.model, names, feeds, visit, doing="statistics")
     return Observed(
         prepared=prepared,
         ranges=exact,
@@ -159,6 +160,12 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
 
 def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, correct: bool = True) -> Network:
     """Round the weights and correct the biases for given activation scales. `feeds`: the first of the samples that were observed."""
+    network = rounded(observed, scales)
+    return corrected(network, observed, feeds) if correct else network
+
+
+def rounded(observed: Observed, scales: dict[str, Scale]) -> Network:
+    """The network with its weights rounded, biases as they are."""
     prepared = observed.prepared
     network = Network(
         graph=prepared.graph,
@@ -167,7 +174,8 @@ def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, co
         scales=scales,
     )
     limit = prepared.placement.encoding.weight_limit
-    for layer in network.layers:
+    for number, layer in enumerate(network.layers):
+        tell("rounding", number, len(network.layers))
         source = network.scale_of(layer.source)
         steps = weight_scales(layer, source, limit)
         moments = observed.moments.get(layer.name)
@@ -178,9 +186,15 @@ def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, co
             if covariance is None
             else rounded_codes(layer, steps, covariance, source, limit)
         )
-    if correct:
-        correct_biases(network, observed.samplers, mean_answers(observed, feeds.count), feeds)
     return network
+
+
+def corrected(network: Network, observed: Observed, feeds: Feeds) -> Network:
+    """A copy of a rounded network with its biases corrected."""
+    made = copy.copy(network)
+    made.layers = [copy.copy(layer) for layer in network.layers]
+    correct_biases(made, observed.samplers, mean_answers(observed, feeds.count), feeds)
+    return made
 
 
 def mean_answers(observed: Observed, count: int) -> dict[str, Array]:

@@ -39,6 +39,11 @@ class Encoding:
     left: frozenset[str] = frozenset()
 
     @property
+    def calibrated_as(self) -> str:
+        """Name of the encoding whose scales, codes and places are this one's as well: one calibration for all of them."""
+        return "u8s8" if self.name in ("u8s8", "s8s8", "u8u8") else self.name
+
+    @property
     def levels(self) -> int:
         """The largest code of an activation, counted from 0."""
         return 65535 if self.activations == "uint16" else 255

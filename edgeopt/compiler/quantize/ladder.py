@@ -8,19 +8,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeopt.compiler.graph_walk import behind_control_flow
+from edgeopt.compiler.progress import about, tell
 from edgeopt.compiler.quantize.bias import layers_by_depth
 from edgeopt.compiler.quantize.calibrate import (
     Observed,
     Prepared,
-    calibrated,
     channel_ranges,
+    corrected,
     equalised,
     keep_far_joins_float,
     looked_at,
@@ -28,14 +29,16 @@ from edgeopt.compiler.quantize.calibrate import (
     passes,
     prepare,
     range_choices,
+    rounded,
 )
 from edgeopt.compiler.quantize.emit import Network, Scale, emit
-from edgeopt.compiler.quantize.encoding import S8S8, U8S8, Encoding
+from edgeopt.compiler.quantize.encoding import ENCODINGS, S8S8, U8S8, Encoding
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.gate import to_leave_in_float, verdict
 from edgeopt.compiler.quantize.graph import Array
 from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
+from edgeopt.compiler.quantize.saved import Calibrated
 from edgeopt.compiler.quantize.smooth import smoothed_if_better
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
@@ -93,6 +96,8 @@ class _Choice:
     observed: Observed
     scales: dict[str, Scale]
     sqnr_db: float = -math.inf
+    rounded: Network | None = None
+    """What every correction of biases starts from."""
 
 
 def quantise(  # noqa: PLR0913 - each is the recipe's own choice
@@ -106,54 +111,133 @@ def quantise(  # noqa: PLR0913 - each is the recipe's own choice
     float_share: float = 0.0,
     arm: bool | None = None,
 ) -> Quantised:
-    """Make a tidy float32 model int8.
+    """Make a tidy float32 model int8: `calibrate`, `leave_float` where there is a share for it, `write`."""
+    found = calibrate(model, feeds, encoding=encoding, float_first=float_first, budget=budget)
+    if float_share:
+        found = leave_float(found, feeds, share=float_share, budget=budget)
+    return write(found, feeds, encoding=encoding, arm=arm, budget=budget, scratch=scratch)
+
+
+def calibrate(model: Any, feeds: Feeds, *, encoding: Encoding, float_first: int, budget: Budget) -> Calibrated:
+    """Find the int8 network that answers most like a tidy float32 model.
 
     Args:
         model: opset 13 or later; it is not changed.
         feeds: calibration samples.
-        encoding: what it is written as.
+        encoding: what it is to be written as; all of those that share its calibration will do.
         float_first: down to which depth layers stay float: 2 is the first layer, and whatever reads it.
         budget: how much to try.
-        scratch: folder for what the runtime writes.
-        float_share: up to this share of the multiplications may stay float, in the layers where it helps most.
-        arm: by which rules it is to fuse; None: ARM's for S8S8, else those of x86.
 
     Raises:
-        Refused: there is nothing to quantise, (with `float_share`) no layer in float would help, or too little of it fuses.
+        Refused: there is nothing to quantise.
     """
-    prepared = prepare(model, encoding)
+    basis = ENCODINGS[encoding.calibrated_as]
+    prepared = prepare(model, basis)
     if float_first and prepared.layers:
-        prepared = prepare(model, encoding, float_layers=_stem(prepared, float_first))
+        prepared = prepare(model, basis, float_layers=_stem(prepared, float_first))
     if not prepared.layers:
         raise Refused("nothing-to-do", "nothing in the graph could be quantised" + behind_control_flow(model))
+    found = _search(model, prepared, *divide(feeds), budget)
+    found.float_layers = len(prepared.skipped)
+    return found
+
+
+def leave_float(first: Calibrated, feeds: Feeds, *, share: float, budget: Budget) -> Calibrated:
+    """Find the layers that hurt most in what was found, leave them in float, calibrate anew.
+
+    Args:
+        first: it is not changed.
+        feeds: those that it was calibrated on.
+        share: of all multiplications, the most that may stay float.
+        budget: how much to try.
+
+    Raises:
+        Refused: no layer in float would help.
+    """
     fitting, judging = divide(feeds)
-    found = _search(prepared, fitting, judging, budget)
-    if float_share:
-        found = _search_mixed(model, found, fitting, judging, budget, float_share)
+    few = judging.first(SENSITIVE_BY)
+    truth = answers(first.network.graph.model, few, fused=False)
+    worth = worth_float(first.network, lambda made: sqnr_db(truth, answers(made, few, fused=False)), share)
+    if not worth:
+        raise Refused(
+            "nothing-to-do", f"no layer with under {100 * share:.0f} % of the multiplications would help in float"
+        )
+    prepared = prepare(first.tidy, first.network.placement.encoding, float_layers=frozenset(worth))
+    found = _search(first.tidy, prepared, fitting, judging, budget, first.kind)
+    gains = ", ".join(f"{name} (+{gain:.1f} dB)" for name, gain in worth.items())
+    found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float: {gains}"]
+    found.float_layers = len(worth)
+    return found
+
+
+def write(
+    found: Calibrated, feeds: Feeds, *, encoding: Encoding, arm: bool | None, budget: Budget, scratch: Path
+) -> Quantised:
+    """Write a calibrated network as QDQ, once what does not fuse is float (see `gate`).
+
+    Args:
+        found: complete; it is not changed.
+        feeds: those that it was calibrated on.
+        encoding: what it is written as; one that shares the calibration.
+        arm: by which rules it is to fuse; None: ARM's for S8S8, else those of x86.
+        budget: how much to try where something must be calibrated anew.
+        scratch: folder for what the runtime writes.
+
+    Raises:
+        Refused: too little of what was to be int8 fuses.
+    """
+    fitting, judging = divide(feeds)
+    tell("what fuses")
     if encoding.foreign is None:
         arm = encoding is S8S8 if arm is None else arm
-        found = _through_the_gate(
-            model, found, lambda again: _search(again, fitting, judging, budget, found.kind), scratch, arm=arm
-        )
-    made = emit(found.network)
+        found = _through_the_gate(found, encoding, fitting, judging, budget, scratch, arm=arm)
+    made = emit(found.network, encoding)
     covered = coverage(made, scratch)
-    kept_float = len(prepared.layers) + len(prepared.skipped) - len(found.network.layers)
-    notes = [*found.remarks, f"chosen: {found.choice}", *coverage_notes(covered, kept_float, encoding)]
-    notes += _saturation_notes(prepared, emit(found.network, U8S8) if encoding is S8S8 else made, judging)
+    notes = [*found.remarks, f"chosen: {found.choice}", *coverage_notes(covered, found.float_layers, encoding)]
+    notes += _saturation_notes(found.tidy, emit(found.network, U8S8) if encoding is S8S8 else made, judging)
     return Quantised(model=made, coverage=covered, notes=notes)
 
 
-@dataclass(kw_only=True)
-class _Found:
-    network: Network
-    choice: str
-    kind: tuple[bool, str]
-    remarks: list[str]
+def _through_the_gate(
+    found: Calibrated, encoding: Encoding, fitting: Feeds, judging: Feeds, budget: Budget, scratch: Path, *, arm: bool
+) -> Calibrated:
+    """Leave in float what does not fuse, and calibrate anew; see `gate` for the rules.
+
+    Raises:
+        Refused: too little of what was to be int8 is.
+    """
+    basis, intended = found.network.placement.encoding, _int8_layers(found)
+    for _ in range(REPAIRS):
+        covered = coverage(emit(found.network, encoding), scratch)
+        unfused = to_leave_in_float(covered, _int8_layers(found), arm=arm)
+        if not unfused or unfused == _int8_layers(found):
+            break
+        everything = {layer.name for layer in prepare(found.tidy, basis).layers}
+        left = frozenset(everything - _int8_layers(found) | unfused)
+        again = _search(
+            found.tidy, prepare(found.tidy, basis, float_layers=left), fitting, judging, budget, found.kind
+        )
+        again.remarks = [*found.remarks, f"float, because they do not fuse: {', '.join(sorted(unfused))}"]
+        again.float_layers = len(left)
+        found = again
+    stays, note = verdict(coverage(emit(found.network, encoding), scratch), intended, arm=arm)
+    if not stays:
+        raise Refused("step-failed", str(note))
+    return replace(found, remarks=[*found.remarks, note]) if note else found
+
+
+def _int8_layers(found: Calibrated) -> frozenset[str]:
+    return frozenset(layer.name for layer in found.network.layers)
 
 
 def _search(
-    prepared: Prepared, fitting: Feeds, judging: Feeds, budget: Budget, only: tuple[bool, str] | None = None
-) -> _Found:
+    model: Any,
+    prepared: Prepared,
+    fitting: Feeds,
+    judging: Feeds,
+    budget: Budget,
+    only: tuple[bool, str] | None = None,
+) -> Calibrated:
     given, few = prepared.graph.model, judging.first(SENSITIVE_BY)
 
     def judge(made: Any) -> float:
@@ -162,51 +246,7 @@ def _search(
     prepared, words = smoothed_if_better(prepared, fitting, judge)
     choices, remarks = _choices(prepared, fitting, budget, only)
     network, name, kind = _best(choices, fitting, judging, remarks)
-    return _Found(network=network, choice=name, kind=kind, remarks=[*words, *remarks])
-
-
-def _search_mixed(model: Any, first: _Found, fitting: Feeds, judging: Feeds, budget: Budget, share: float) -> _Found:
-    """Find the layers that hurt most in what was found, leave them in float, calibrate anew."""
-    few = judging.first(SENSITIVE_BY)
-    truth = answers(first.network.graph.model, few, fused=False)
-    worth = worth_float(first.network, lambda made: sqnr_db(truth, answers(made, few, fused=False)), share)
-    if not worth:
-        raise Refused(
-            "nothing-to-do", f"no layer with under {100 * share:.0f} % of the multiplications would help in float"
-        )
-    prepared = prepare(model, first.network.placement.encoding, float_layers=frozenset(worth))
-    found = _search(prepared, fitting, judging, budget, first.kind)
-    gains = ", ".join(f"{name} (+{gain:.1f} dB)" for name, gain in worth.items())
-    found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float: {gains}"]
-    return found
-
-
-def _through_the_gate(
-    model: Any, found: _Found, search: Callable[[Prepared], _Found], scratch: Path, *, arm: bool
-) -> _Found:
-    """Leave in float what does not fuse, and calibrate anew; see `gate` for the rules.
-
-    Raises:
-        Refused: too little of what was to be int8 is.
-    """
-    encoding, intended = found.network.placement.encoding, _int8_layers(found)
-    for _ in range(REPAIRS):
-        unfused = to_leave_in_float(coverage(emit(found.network), scratch), _int8_layers(found), arm=arm)
-        if not unfused or unfused == _int8_layers(found):
-            break
-        everything = {layer.name for layer in prepare(model, encoding).layers}
-        again = search(prepare(model, encoding, float_layers=frozenset(everything - _int8_layers(found) | unfused)))
-        again.remarks = [*found.remarks, f"float, because they do not fuse: {', '.join(sorted(unfused))}"]
-        found = again
-    stays, note = verdict(coverage(emit(found.network), scratch), intended, arm=arm)
-    if not stays:
-        raise Refused("step-failed", str(note))
-    found.remarks += [note] if note else []
-    return found
-
-
-def _int8_layers(found: _Found) -> frozenset[str]:
-    return frozenset(layer.name for layer in found.network.layers)
+    return Calibrated(tidy=model, network=network, choice=name, kind=kind, remarks=[*words, *remarks])
 
 
 def _stem(prepared: Prepared, depth: int) -> frozenset[str]:
@@ -262,23 +302,27 @@ def _best(
     """Correct every choice with a few samples, the best of them with all, and keep the one that the judges like most."""
     most = looked_at(choices[0].observed)
     truth = answers(choices[0].observed.prepared.graph.model, judging, fused=False)
-    for choice in choices if len(choices) > 1 else ():
+    for number, choice in enumerate(choices if len(choices) > 1 else (), 1):
+        about(f"choice {number} of {len(choices)}")
         _judge(choice, fitting.first(max(1, int(most * SCREENED_BY))), judging, truth)
         remarks.append(f"tried: {choice.name}: {choice.sqnr_db:.1f} dB")
+    about("finalists" if len(choices) > 1 else "")
     finalists = sorted(choices, key=lambda choice: -choice.sqnr_db)[:FINALISTS]
     networks = {choice.name: _judge(choice, fitting.first(most), judging, truth) for choice in finalists}
     winner = max(finalists, key=lambda choice: choice.sqnr_db)
     corrected_db = winner.sqnr_db
-    plain = _judge(winner, fitting.first(most), judging, truth, correct=False)
+    plain = _judge(winner, None, judging, truth)
+    about("")
     if winner.sqnr_db > corrected_db:
         return plain, f"{winner.name}, biases as they are: {winner.sqnr_db:.1f} dB", winner.kind
     return networks[winner.name], f"{winner.name}: {corrected_db:.1f} dB", winner.kind
 
 
-def _judge(
-    choice: _Choice, fitting: Feeds, judging: Feeds, truth: list[list[Array]], *, correct: bool = True
-) -> Network:
-    network = calibrated(choice.observed, choice.scales, fitting, correct=correct)
+def _judge(choice: _Choice, fitting: Feeds | None, judging: Feeds, truth: list[list[Array]]) -> Network:
+    """Rounded once, biases corrected with `fitting`, or left as they are without."""
+    choice.rounded = choice.rounded or rounded(choice.observed, choice.scales)
+    network = choice.rounded if fitting is None else corrected(choice.rounded, choice.observed, fitting)
+    tell("judging")
     choice.sqnr_db = sqnr_db(truth, answers(emit(network), judging, fused=False))
     return network
 
@@ -297,9 +341,9 @@ def sqnr_db(truth: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) ->
     return math.inf if noise == 0.0 else 10.0 * math.log10(signal / noise)
 
 
-def _saturation_notes(prepared: Prepared, model: Any, judging: Feeds) -> list[str]:
+def _saturation_notes(tidy: Any, model: Any, judging: Feeds) -> list[str]:
     """Whether this CPU's kernels answer worse than the arithmetic says: without VNNI, pairs of uint8 x int8 products saturate in 16 bits."""
-    truth = answers(prepared.graph.model, judging, fused=False)
+    truth = answers(tidy, judging, fused=False)
     emulated, real = (sqnr_db(truth, answers(model, judging, fused=fused)) for fused in (False, True))
     if emulated - real < SATURATION_DB:
         return []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edgeopt.compiler.progress import tell
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.fusion import multiply_adds
 from edgeopt.compiler.quantize.layers import Layer
@@ -44,7 +45,10 @@ def worth_float(network: Network, judge: Judge, share: float) -> dict[str, float
         share: of all multiplications, the most that may be float.
     """
     base = judge(emit(network))
-    gains = {layer.name: judge(emit(without(network, layer.name))) - base for layer in network.layers}
+    gains = {}
+    for number, layer in enumerate(network.layers):
+        tell("layers in float", number, len(network.layers))
+        gains[layer.name] = judge(emit(without(network, layer.name))) - base
     costs = _costs(network)
     chosen: dict[str, float] = {}
     left = share

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.compiler.progress import tell
 from edgeopt.compiler.quantize.graph import Array, captured
 
 Feed = dict[str, Array]
@@ -43,13 +44,15 @@ def _copied(message: Any) -> Any:
     return copy
 
 
-def run_taps(model: Any, names: Sequence[str], feeds: Iterable[Feed], visit: Visit) -> None:
-    """Run every sample in float arithmetic (quantisers are computed, not fused) and show the tensors to `visit`."""
+def run_taps(model: Any, names: Sequence[str], feeds: Iterable[Feed], visit: Visit, *, doing: str = "") -> None:
+    """Run every sample in float arithmetic (quantisers are computed, not fused) and show the tensors to `visit`. `doing`: told as progress."""
     session = float_session(tapped(model, names))
     known = {value.name for value in session.get_inputs()}
     for number, feed in enumerate(feeds):
         values = session.run(list(names), {name: value for name, value in feed.items() if name in known})
         visit(number, dict(zip(names, values, strict=True)))
+        if doing:
+            tell(doing, number + 1, getattr(feeds, "count", 0))
 
 
 def answers(model: Any | Path, feeds: Iterable[Feed], *, fused: bool) -> list[list[Array]]:
