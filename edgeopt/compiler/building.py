@@ -5,60 +5,86 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
+from edgeopt.compiler import progress
 from edgeopt.compiler.digests import GRAPH
 from edgeopt.compiler.node_order import sort_nodes
-from edgeopt.compiler.reading import check_valid, opset_of, parse
+from edgeopt.compiler.quantize.saved import Calibrated
+from edgeopt.compiler.reading import check_valid, opset_of, parse, serialise
 from edgeopt.compiler.refuse import Refused, TooLarge, out_of_memory, shorten
 from edgeopt.compiler.running import feeds_of
 from edgeopt.compiler.runtime import load_or_refuse
+from edgeopt.compiler.states import load_state, save_state
 from edgeopt.compiler.steps import STEPS, Bench
 
-MAX_GRAPH_BYTES = (2 << 30) - 1
+DOING = {
+    "clean": "tidying the graph",
+    "same_answers": "comparing with the original",
+    "emit_qdq": "writing int8",
+}
+"""Steps in words for people; others go by their names."""
 
 
 def build_task(request: dict[str, Any], scratch: Path, _limits: dict[str, Any]) -> dict[str, Any]:
-    """`{"source", "steps", "samples", "pins", "out"}` -> `{"files", "graph_digest", "notes"}`.
+    """`{"source", "files", "steps", "samples", "pins", "out"}` and at will `{"begin", "keep", "progress"}` -> `{"files", "graph_digest", "notes", "kept"}`.
 
-    `source` is a graph with its external data beside it; with no steps it is copied byte for byte. `out` is an empty folder.
+    `source` is a graph with its external data beside it; with no steps it is copied byte for byte. `begin` is the folder and the notes of a state to go on from instead.
+    `keep` are pairs of a number of steps and the folder that the state behind them goes to. `out` is an empty folder; None when the states are all that is wanted.
+    `progress` is a file to tell in what is being done.
     """
-    source, out = Path(request["source"]), Path(request["out"])
-    pins = request["pins"]
+    started = time.monotonic()
+    progress.begin(request.get("progress"))
+    source, begin, pins = Path(request["source"]), request.get("begin"), request["pins"]
     bench = Bench(
         source=source,
         scratch=scratch,
         samples=feeds_of(request["samples"]),
         max_opset=pins["max_opset"],
         max_ir_version=pins["max_ir_version"],
-        notes=[],
+        notes=list(begin["notes"]) if begin else [],
     )
-    if request["steps"]:
-        model = _rewrite(source, request["steps"], bench)
-        files = [GRAPH]
-        _write(out / GRAPH, _serialise(_pinned(model, bench)))
-        _check_result(out / GRAPH)
-    else:
-        files = _copy(source, request["files"], out, bench)
-    return {"files": files, "graph_digest": graph_digest(parse(out / GRAPH)), "notes": bench.notes}
+    if not request["steps"]:
+        files = _copy(source, request["files"], Path(request["out"]), bench)
+        return _answer(Path(request["out"]), files, bench, [])
+    state = load_state(Path(begin["folder"])) if begin else _load(source)
+    folders, kept = dict(request.get("keep", ())), []
+    for number, step in enumerate(request["steps"], 1):
+        progress.tell(DOING.get(step["name"], step["name"]))
+        state = _apply(step, state, bench)
+        if number in folders:
+            # What comes next gets what was read back, so that it is the same for whoever begins here.
+            save_state(state, Path(folders[number]))
+            state = load_state(Path(folders[number]))
+            kept.append({"notes": list(bench.notes), "build_s": time.monotonic() - started})
+    if request["out"] is None:
+        return {"kept": kept}
+    out = Path(request["out"])
+    _write(out / GRAPH, serialise(_pinned(state, bench)))
+    _check_result(out / GRAPH)
+    return _answer(out, [GRAPH], bench, kept)
 
 
-def _rewrite(source: Path, steps: list[dict[str, Any]], bench: Bench) -> Any:
+def _answer(out: Path, files: list[str], bench: Bench, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"files": files, "graph_digest": graph_digest(parse(out / GRAPH)), "notes": bench.notes, "kept": kept}
+
+
+def _load(source: Path) -> Any:
     import onnx
 
     model = parse(source)
     onnx.load_external_data_for_model(model, str(source.parent))
-    for step in steps:
-        model = sort_nodes(_apply(step, model, bench))
     return model
 
 
-def _apply(step: dict[str, Any], model: Any, bench: Bench) -> Any:
+def _apply(step: dict[str, Any], state: Any, bench: Bench) -> Any:
     """One step. Whatever a library raises becomes a sentence that names the step; its traceback goes to the log."""
     try:
-        return STEPS[step["name"]](model, step["options"], bench)
+        made = STEPS[step["name"]](state, step["options"], bench)
+        return made if isinstance(made, Calibrated) else sort_nodes(made)
     except (Refused, TooLarge, MemoryError):
         raise
     except Exception as error:
@@ -85,7 +111,7 @@ def _copy(source: Path, files: list[dict[str, Any]], out: Path, bench: Bench) ->
     model = parse(out / GRAPH)
     if model.ir_version > bench.max_ir_version:
         (out / GRAPH).unlink()
-        _write(out / GRAPH, _serialise(_pinned(model, bench)))
+        _write(out / GRAPH, serialise(_pinned(model, bench)))
         _check_result(out / GRAPH)
     return names
 
@@ -116,16 +142,6 @@ def _pinned(model: Any, bench: Bench) -> Any:
         )
         model.ir_version = bench.max_ir_version
     return model
-
-
-def _serialise(model: Any) -> bytes:
-    try:
-        data: bytes = model.SerializeToString(deterministic=True)
-    except ValueError as error:
-        raise TooLarge("the result is larger than 2 GiB") from error
-    if len(data) > MAX_GRAPH_BYTES:
-        raise TooLarge("the result is larger than 2 GiB")
-    return data
 
 
 def _write(path: Path, data: bytes) -> None:

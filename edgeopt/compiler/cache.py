@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ import msgspec
 from edgeopt._version import __version__
 from edgeopt.compiler.digests import describe_files, digest_files
 from edgeopt.compiler.plan import Pins
+from edgeopt.compiler.stages import digest
 from edgeopt.domain.variant import Built, Recipe
 
 RECORD = "variant.json"
@@ -55,6 +55,10 @@ class VariantCache:
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
+    def has(self, key: str) -> bool:
+        """Whether it seems to be there. `find` may still see that it is damaged."""
+        return (self.variants / key / RECORD).is_file()
+
     @contextlib.contextmanager
     def room(self, key: str) -> Iterator[Path]:
         """An empty folder on the cache's file system to build in; what is left of it is removed afterwards."""
@@ -85,8 +89,8 @@ class VariantCache:
             provenance=provenance(answer["graph_digest"], confinement),
             notes=tuple(answer["notes"]),
         )
-        _write_durably(folder / RECORD, msgspec.json.format(msgspec.json.encode(built), indent=1))
-        _sync_folder(folder)
+        write_durably(folder / RECORD, msgspec.json.format(msgspec.json.encode(built), indent=1))
+        sync_folder(folder)
         try:
             folder.rename(self.variants / key)
         except OSError:
@@ -94,7 +98,7 @@ class VariantCache:
             if found is None:
                 raise
             return found
-        _sync_folder(self.variants)
+        sync_folder(self.variants)
         return built
 
     def _sweep(self) -> None:
@@ -115,7 +119,13 @@ def variant_key(model: str, recipe: Recipe, pins: Pins, samples: str | None) -> 
         "samples": samples,
         "tools": tool_versions(),
     }
-    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+    return digest(parts)
+
+
+def source_key(model: str, ir_version: int) -> str:
+    """sha256 over what every build of a model starts from: the copy of the original, whose IR version may have been lowered, and the tools' versions."""
+    parts = {"format": BUILD_FORMAT, "model": model, "ir_version": ir_version, "tools": tool_versions()}
+    return digest(parts)
 
 
 def tool_versions() -> dict[str, str]:
@@ -136,14 +146,16 @@ def provenance(graph_digest: str, confinement: dict[str, Any]) -> dict[str, str]
     }
 
 
-def _write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file that survives a power cut."""
     with path.open("wb") as stream:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make what was renamed in a folder survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

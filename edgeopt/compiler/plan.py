@@ -200,6 +200,7 @@ def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget, ins
     encoding, arm = encoding_of(profile), runs_on_arm(profile)
     wanted = {
         "encoding": encoding.name,
+        "calibrated_as": encoding.calibrated_as,
         "rules": "arm" if arm else "x86",
         "budget": budget,
         "activations": _plain(encoding).activations,

@@ -51,15 +51,18 @@ _TO_QDQ = (
 )
 
 
-def _int8(*, float_first: int = 0, float_share: float = 0.0) -> Step:
-    options = {"encoding": "u8s8", "rules": "x86", "float_first": float_first, "float_share": float_share}
-    return Step(name="int8", options=options | {"budget": "standard"})
+def _int8(*, float_first: int = 0, float_share: float = 0.0) -> tuple[Step, ...]:
+    """From a tidy float graph to QDQ. What is left in float by its share is found on the calibrated network, so that both recipes have that in common."""
+    calibrate = Step(name="calibrate", options={"calibrated_as": "u8s8", "float_first": float_first, "budget": "standard"})
+    leave = Step(name="leave_float", options={"float_share": float_share, "budget": "standard"})
+    write = Step(name="emit_qdq", options={"encoding": "u8s8", "rules": "x86", "budget": "standard"})
+    return (calibrate, *([leave] if float_share else []), write)
 
 
 INT8_STATIC = Recipe(
     name="int8-static",
     title="weights and activations in int8; ranges, rounding and biases from samples",
-    steps=(*_TO_QDQ, _int8(), TABLES),
+    steps=(*_TO_QDQ, *_int8(), TABLES),
     encoding="int8 U8S8 per-channel",
     needs_samples=True,
 )
@@ -67,7 +70,7 @@ INT8_STATIC = Recipe(
 INT8_STEM = Recipe(
     name="int8-stem",
     title="as int8-static, the first two layers in float: few input channels make poor use of int8 kernels",
-    steps=(*_TO_QDQ, _int8(float_first=2), TABLES),
+    steps=(*_TO_QDQ, *_int8(float_first=2), TABLES),
     encoding="int8 U8S8 per-channel, float stem",
     needs_samples=True,
 )
@@ -75,7 +78,7 @@ INT8_STEM = Recipe(
 INT8_MIXED = Recipe(
     name="int8-mixed",
     title="as int8-static, with the layers that hurt most in float, up to a tenth of the multiplications",
-    steps=(*_TO_QDQ, _int8(float_share=0.1), TABLES),
+    steps=(*_TO_QDQ, *_int8(float_share=0.1), TABLES),
     encoding="int8 U8S8 per-channel, mixed",
     needs_samples=True,
 )

@@ -1,4 +1,4 @@
-"""The compression steps, by the names that recipes use. Child side: each takes a graph and returns a graph.
+"""The compression steps, by the names that recipes use. Child side: each takes a graph and returns a graph, or a calibrated network on the way from one to the other.
 
 A step may change the graph it is given. It says no with `Refused`, and leaves remarks in `bench.notes`.
 """
@@ -90,20 +90,38 @@ def float32(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
     return model
 
 
-def int8(model: Any, options: dict[str, Any], bench: Bench) -> Any:
-    """QDQ by our own compiler: see `quantize`."""
+def calibrate(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """A calibrated int8 network by our own compiler, not yet written as QDQ: see `quantize`."""
     from edgeopt.compiler.quantize.encoding import ENCODINGS
-    from edgeopt.compiler.quantize.ladder import BUDGETS, quantise
+    from edgeopt.compiler.quantize.ladder import BUDGETS, calibrate
 
-    if bench.samples is None:
-        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
-    made = quantise(
+    return calibrate(
         model,
-        bench.samples,
+        _needed(bench),
+        encoding=ENCODINGS[options["calibrated_as"]],
+        float_first=int(options["float_first"]),
+        budget=BUDGETS[options["budget"]],
+    )
+
+
+def leave_float(network: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """A calibrated network anew, with the layers that hurt most in float."""
+    from edgeopt.compiler.quantize.ladder import BUDGETS, leave_float
+
+    share = float(options["float_share"])
+    return leave_float(network, _needed(bench), share=share, budget=BUDGETS[options["budget"]])
+
+
+def emit_qdq(network: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """A calibrated network as QDQ, in the encoding that the board's kernels want."""
+    from edgeopt.compiler.quantize.encoding import ENCODINGS
+    from edgeopt.compiler.quantize.ladder import BUDGETS, write
+
+    made = write(
+        network,
+        _needed(bench),
         encoding=ENCODINGS[options["encoding"]],
         arm=options["rules"] == "arm",
-        float_first=int(options["float_first"]),
-        float_share=float(options["float_share"]),
         budget=BUDGETS[options["budget"]],
         scratch=bench.scratch,
     )
@@ -139,11 +157,9 @@ def borrow(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     from edgeopt.compiler.quantize.borrow import borrow as quantise
     from edgeopt.compiler.quantize.ladder import BUDGETS
 
-    if bench.samples is None:
-        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
     made = quantise(
         model,
-        bench.samples,
+        _needed(bench),
         options["tool"],
         encoding=_signs(options),
         budget=BUDGETS[options["budget"]],
@@ -168,6 +184,12 @@ def _signs(options: dict[str, Any]) -> Any:
     from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 
     return S8S8 if options["activations"] == "int8" else U8S8
+
+
+def _needed(bench: Bench) -> Feeds:
+    if bench.samples is None:
+        raise Refused("samples-missing", "it needs samples to calibrate on, and there are none")
+    return bench.samples
 
 
 def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:
@@ -209,7 +231,9 @@ STEPS: dict[str, Step] = {
     "float16": float16,
     "quantize_dynamic": quantize_dynamic,
     "float32": float32,
-    "int8": int8,
+    "calibrate": calibrate,
+    "leave_float": leave_float,
+    "emit_qdq": emit_qdq,
     "int8_tables": int8_tables,
     "int4": int4,
     "borrow": borrow,
