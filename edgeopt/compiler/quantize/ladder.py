@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -157,16 +157,15 @@ def leave_float(first: Calibrated, feeds: Feeds, *, share: float, budget: Budget
     fitting, judging = divide(feeds)
     few = judging.first(SENSITIVE_BY)
     truth = answers(first.network.graph.model, few, fused=False)
-    worth = worth_float(first.network, lambda made: sqnr_db(truth, answers(made, few, fused=False)), share)
-    if not worth:
+    part = worth_float(first.network, lambda made: sqnr_db(truth, answers(made, few, fused=False)), share)
+    if part is None:
         raise Refused(
-            "nothing-to-do", f"no layer with under {100 * share:.0f} % of the multiplications would help in float"
+            "nothing-to-do", f"no layers with under {100 * share:.0f} % of the multiplications would help in float"
         )
-    prepared = prepare(first.tidy, first.network.placement.encoding, float_layers=frozenset(worth))
+    prepared = prepare(first.tidy, first.network.placement.encoding, float_layers=part.layers)
     found = _search(first.tidy, prepared, fitting, judging, budget, first.kind)
-    gains = ", ".join(f"{name} (+{gain:.1f} dB)" for name, gain in worth.items())
-    found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float: {gains}"]
-    found.float_layers = len(worth)
+    found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float, +{part.gain_db:.1f} dB: {part.words}"]
+    found.float_layers = len(part.layers)
     return found
 
 
@@ -214,9 +213,7 @@ def _through_the_gate(
             break
         everything = {layer.name for layer in prepare(found.tidy, basis).layers}
         left = frozenset(everything - _int8_layers(found) | unfused)
-        again = _search(
-            found.tidy, prepare(found.tidy, basis, float_layers=left), fitting, judging, budget, found.kind
-        )
+        again = _search(found.tidy, prepare(found.tidy, basis, float_layers=left), fitting, judging, budget, found.kind)
         again.remarks = [*found.remarks, f"float, because they do not fuse: {', '.join(sorted(unfused))}"]
         again.float_layers = len(left)
         found = again
@@ -274,6 +271,7 @@ def _choices(
     lifted, lifted_ranges, count = equalised(prepared, ranges)
     bases = [(prepared, ranges, "as given")] if budget.search or not count else []
     bases += [(lifted, lifted_ranges, f"{count} tensors equalised")] if count else []
+    bases = [base for base in bases if only and (base[0] is lifted) == only[0]] or bases
     choices = []
     for base, base_ranges, name in bases:
         observed = observe(base, base_ranges, feeds, looked_at=most)

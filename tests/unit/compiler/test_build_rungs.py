@@ -17,10 +17,11 @@ from edgeopt.domain.variant import Built, Skipped
 from tests import models
 from tests.unit.compiler.quantize import nets
 
-PROFILE = Profile(name="board", title="A board", arch="aarch64", recipes=("int8-static",))
-ARM = msgspec.structs.replace(PROFILE, int8_activations="int8")
+PROFILE = Profile(name="board", title="A board", arch="aarch64", int8_encoding="u8s8", recipes=("int8-static",))
+ARM = msgspec.structs.replace(PROFILE, int8_encoding="s8s8")
 IMAGES = models.noise("x", 1, 3, 8, 8, count=16)
 PREFIX = ["clean", "float32", "upgrade_opset", "same_answers"]
+WRITE = ["emit_qdq", "int8_tables"]
 
 
 @pytest.fixture
@@ -59,12 +60,12 @@ def notes(made):
 
 def test_one_variant_is_one_child(path, tmp_path, children):
     build(path, tmp_path / "cache", "int8-static")
-    assert children == [[], [*PREFIX, "calibrate", "emit_qdq"]]
+    assert children == [[], [*PREFIX, "calibrate", *WRITE]]
 
 
 def test_two_variants_share_the_tidy_graph(path, tmp_path, children):
     made = build(path, tmp_path / "cache", "int8-static", "int8-stem")
-    assert children == [[], PREFIX, ["calibrate", "emit_qdq"], ["calibrate", "emit_qdq"]]
+    assert children == [[], PREFIX, ["calibrate", *WRITE], ["calibrate", *WRITE]]
     assert all(isinstance(variant, Built) for variant in made.values())
 
 
@@ -72,14 +73,14 @@ def test_mixed_begins_from_what_static_was_calibrated_to(path, tmp_path, childre
 
     build(path, tmp_path / "cache", "int8-static", "int8-mixed")
     assert children[:2] == [[], [*PREFIX, "calibrate"]]
-    assert sorted(children[2:]) == [["emit_qdq"], ["leave_float", "emit_qdq"]]
+    assert sorted(children[2:]) == [WRITE, ["leave_float", *WRITE]]
 
 
 def test_another_encoding_costs_no_calibration_and_is_what_it_would_be_by_itself(path, tmp_path, children):
     build(path, tmp_path / "cache", "int8-static")
     children.clear()
     second = build(path, tmp_path / "cache", "int8-static", profile=ARM)
-    assert children == [["emit_qdq"]]
+    assert children == [WRITE]
     alone = build(path, tmp_path / "other", "int8-static", profile=ARM)
     assert digests(second) == digests(alone)
     assert notes(second) == notes(alone)
@@ -101,7 +102,7 @@ def test_other_samples_begin_from_the_original(path, tmp_path, children):
     build(path, tmp_path / "cache", "int8-static")
     children.clear()
     build(path, tmp_path / "cache", "int8-static", samples=models.noise("x", 1, 3, 8, 8, count=16, seed=3))
-    assert children == [[*PREFIX, "calibrate", "emit_qdq"]]
+    assert children == [[*PREFIX, "calibrate", *WRITE]]
 
 
 def test_from_the_cache_or_not_the_bytes_and_remarks_are_the_same(path, tmp_path):

@@ -84,7 +84,7 @@ def test_static_needs_samples():
 
 
 def int8_options(recipe):
-    return next(step.options for step in recipe.steps if step.name == "int8")
+    return next(step.options for step in recipe.steps if step.name == "emit_qdq")
 
 
 @pytest.mark.parametrize("name", ENCODINGS)

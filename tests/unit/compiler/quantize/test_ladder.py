@@ -12,6 +12,7 @@ from edgeopt.compiler.quantize.emit import emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8S8_7BIT, U8U8
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
+from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
@@ -276,11 +277,35 @@ def test_layers_that_hurt_most_stay_float_within_the_share(tmp_path):
     )
     assert mixed.coverage.x86_share is not None
     assert 0.7 <= mixed.coverage.x86_share < 1.0
-    assert any(note.startswith("float: ") for note in mixed.notes)
+    assert any(note.startswith("float, +") for note in mixed.notes)
     judges = nets.feeds(tmp_path, seed=9)
     truth = answers(model, judges, fused=False)
     plain_db, mixed_db = (sqnr_db(truth, answers(made_.model, judges, fused=True)) for made_ in (plain, mixed))
     assert mixed_db > plain_db
+
+
+def test_a_stem_is_left_in_float_rather_than_scattered_layers_that_gain_little_more(tmp_path):
+    """Every scattered layer stands between two conversions."""
+    chain = nets.Chain().conv(4).op("Relu").conv(8).op("Relu").conv(8).op("Relu").conv(8)
+    network = nets.int8(chain.model(), nets.feeds(tmp_path))
+    names = [layer.name for layer in network.layers]
+
+    def judge(gains):
+        """dB by the set of layers that are not int8."""
+
+        def of(model):
+            left = {name for name in names if not any(f"{name}_w_codes" in t.name for t in model.graph.initializer)}
+            return 20.0 + gains(left)
+
+        return of
+
+    stem = worth_float(network, judge(lambda left: 2.0 * (names[0] in left) + 0.5 * (names[2] in left)), 0.6)
+    assert stem is not None
+    assert stem.layers == {names[0]}
+    scattered = worth_float(network, judge(lambda left: 2.0 * (names[2] in left)), 0.6)
+    assert scattered is not None
+    assert scattered.layers == {names[2]}
+    assert worth_float(network, judge(lambda _: 0.0), 0.6) is None
 
 
 def test_where_no_layer_in_float_would_help_the_recipe_says_so(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgeopt.compiler.quantize.emit import Network, emit
+from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8U8
 from edgeopt.compiler.quantize.ladder import BUDGETS, calibrate, leave_float, quantise, write
 from edgeopt.compiler.quantize.layers import Layer
 from edgeopt.compiler.quantize.saved import load_calibrated, save_calibrated
@@ -24,7 +25,7 @@ MODELS = {"classifier": nets.classifier, "silu": silu}
 
 
 def found(name, folder):
-    return calibrate(MODELS[name](), nets.feeds(folder), float_first=0, budget=BUDGETS["standard"])
+    return calibrate(MODELS[name](), nets.feeds(folder), encoding=U8S8, float_first=0, budget=BUDGETS["standard"])
 
 
 @pytest.fixture(params=list(MODELS))
@@ -66,13 +67,13 @@ def test_no_field_of_a_network_is_forgotten():
     }
 
 
-@pytest.mark.parametrize("signed", [False, True])
-def test_both_encodings_of_what_was_read_are_those_of_what_was_found(calibrated, tmp_path, signed):
+@pytest.mark.parametrize("encoding", [U8S8, S8S8, U8U8], ids=lambda each: each.name)
+def test_every_encoding_of_what_was_read_is_that_of_what_was_found(calibrated, tmp_path, encoding):
     """Byte for byte."""
     (tmp_path / "kept").mkdir()
     save_calibrated(calibrated, tmp_path / "kept")
     first, second = (
-        emit(network, signed=signed).SerializeToString(deterministic=True)
+        emit(network, encoding).SerializeToString(deterministic=True)
         for network in (calibrated.network, load_calibrated(tmp_path / "kept").network)
     )
     assert first == second
@@ -94,11 +95,11 @@ def test_layers_in_float_are_found_on_what_was_read_as_on_what_was_found(tmp_pat
     (tmp_path / "kept").mkdir()
     save_calibrated(first, tmp_path / "kept")
     mixed = leave_float(load_calibrated(tmp_path / "kept"), samples, share=0.9, budget=BUDGETS["standard"])
-    later = write(mixed, samples, signed=False, scratch=tmp_path)
+    later = write(mixed, samples, encoding=U8S8, arm=None, budget=BUDGETS["standard"], scratch=tmp_path)
     at_once = quantise(
         silu(),
         samples,
-        signed=False,
+        encoding=U8S8,
         float_first=0,
         float_share=0.9,
         budget=BUDGETS["standard"],
