@@ -33,6 +33,7 @@ OURS = {
     CLEAN: ("clean", "standard"),
     "int8-static": ("int8-static", "standard"),
     "int8-stem": ("int8-stem", "standard"),
+    "int8-mixed": ("int8-mixed", "standard"),
     "int8-static, instant": ("int8-static", "instant"),
 }
 """Title -> (recipe, budget)."""
