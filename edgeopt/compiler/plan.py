@@ -233,11 +233,11 @@ def fitted_to_cpu(profile: Profile, machine: str, features: Collection[str]) -> 
         machine: as `uname -m` says.
         features: the CPU's flags, by the kernel's names; none when the kernel does not tell.
     """
-    if profile.encoding != "auto" or not features:
+    on_arm = machine.startswith(("aarch64", "arm"))
+    if profile.encoding != "auto" or not (on_arm or features):
         return profile
     on_x86 = U8S8_7BIT if VNNI.isdisjoint(features) else U8S8
-    found = S8S8 if machine in ARM else on_x86
-    return msgspec.structs.replace(profile, int8_encoding=found.name)
+    return msgspec.structs.replace(profile, int8_encoding=(S8S8 if on_arm else on_x86).name)
 
 
 def runs_on_arm(profile: Profile) -> bool:

@@ -158,12 +158,6 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
     )
 
 
-def calibrated(observed: Observed, scales: dict[str, Scale], feeds: Feeds, *, correct: bool = True) -> Network:
-    """Round the weights and correct the biases for given activation scales. `feeds`: the first of the samples that were observed."""
-    network = rounded(observed, scales)
-    return corrected(network, observed, feeds) if correct else network
-
-
 def rounded(observed: Observed, scales: dict[str, Scale]) -> Network:
     """The network with its weights rounded, biases as they are."""
     prepared = observed.prepared

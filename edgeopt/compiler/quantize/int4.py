@@ -106,7 +106,7 @@ def _is_transposed(node: Any) -> bool:
 
 
 def _matrix(graph: Graph, node: Any) -> Array | None:
-    """The constant matrix of a product as [N, K], scaled by alpha; None for all that is no such product."""
+    """The constant matrix of a product as [N, K]; None for all that is no such product, or scales it."""
     if node.op_type not in ("MatMul", "Gemm") or node.domain or node.input[1] not in graph.tensors:
         return None
     dims = graph.tensors[node.input[1]].dims

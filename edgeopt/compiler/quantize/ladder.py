@@ -100,24 +100,6 @@ class _Choice:
     """What every correction of biases starts from."""
 
 
-def quantise(  # noqa: PLR0913 - each is the recipe's own choice
-    model: Any,
-    feeds: Feeds,
-    *,
-    encoding: Encoding,
-    float_first: int,
-    budget: Budget,
-    scratch: Path,
-    float_share: float = 0.0,
-    arm: bool | None = None,
-) -> Quantised:
-    """Make a tidy float32 model int8: `calibrate`, `leave_float` where there is a share for it, `write`."""
-    found = calibrate(model, feeds, encoding=encoding, float_first=float_first, budget=budget)
-    if float_share:
-        found = leave_float(found, feeds, share=float_share, budget=budget)
-    return write(found, feeds, encoding=encoding, arm=arm, budget=budget, scratch=scratch)
-
-
 def calibrate(model: Any, feeds: Feeds, *, encoding: Encoding, float_first: int, budget: Budget) -> Calibrated:
     """Find the int8 network that answers most like a tidy float32 model.
 

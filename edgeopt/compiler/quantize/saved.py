@@ -77,7 +77,7 @@ def save_calibrated(calibrated: Calibrated, folder: Path) -> None:
     (folder / TIDY).write_bytes(serialise(calibrated.tidy))
     (folder / NORMAL).write_bytes(serialise(network.graph.model))
     (folder / RECORD).write_bytes(msgspec.msgpack.encode(record, order="deterministic"))
-    np.savez(folder / ARRAYS, **arrays)  # type: ignore[arg-type]
+    np.savez(folder / ARRAYS, allow_pickle=False, **arrays)
 
 
 def load_calibrated(folder: Path) -> Calibrated:

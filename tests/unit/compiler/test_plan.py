@@ -126,6 +126,7 @@ def test_an_undecided_encoding_goes_by_the_architecture_and_so_do_the_rules(arch
         ("x86_64", ("avx2", "avx_vnni"), "u8s8"),
         ("x86_64", ("avx2",), "u8s8-7bit"),
         ("aarch64", ("asimddp",), "s8s8"),
+        ("armv8l", (), "s8s8"),
         ("x86_64", (), "auto"),
     ],
 )

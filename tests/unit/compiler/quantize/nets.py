@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from onnx import helper, numpy_helper, shape_inference
 
-from edgeopt.compiler.quantize.calibrate import calibrated, channel_ranges, observe, prepare, range_choices
+from edgeopt.compiler.quantize.calibrate import channel_ranges, corrected, observe, prepare, range_choices, rounded
 from edgeopt.compiler.quantize.emit import Network
 from edgeopt.compiler.quantize.encoding import U8S8, Encoding
+from edgeopt.compiler.quantize.ladder import Budget, Quantised, calibrate, leave_float, write
 from edgeopt.compiler.running import Feeds
 from tests.models import make, value, weights
 
@@ -121,4 +123,60 @@ def int8(
     """The whole way, with one choice of ranges."""
     prepared = prepare(model, encoding, **options)
     observed = observe(prepared, channel_ranges(prepared, samples), samples, looked_at=samples.count)
-    return calibrated(observed, range_choices(observed)[ranges], samples, correct=correct)
+    network = rounded(observed, range_choices(observed)[ranges])
+    return corrected(network, observed, samples) if correct else network
+
+
+def quantise(
+    model: Any,
+    samples: Feeds,
+    *,
+    encoding: Encoding,
+    float_first: int,
+    budget: Budget,
+    scratch: Path,
+    float_share: float = 0.0,
+    arm: bool | None = None,
+) -> Quantised:
+    """The steps of the int8 recipes, one after the other."""
+    found = calibrate(model, samples, encoding=encoding, float_first=float_first, budget=budget)
+    if float_share:
+        found = leave_float(found, samples, share=float_share, budget=budget)
+    return write(found, samples, encoding=encoding, arm=arm, budget=budget, scratch=scratch)
+
+
+def residual(chain: Chain) -> None:
+    """A Conv and what it reads, added."""
+    before = chain.tensor
+    chain.conv(chain.channels).op("Add", before)
+
+
+def doubled(chain: Chain) -> None:
+    """A Conv and what it reads, side by side."""
+    before = chain.tensor
+    chain.conv(chain.channels).op("Concat", before, axis=1)
+    chain.channels *= 2
+
+
+LINKS: dict[str, Callable[[Chain], object]] = {
+    "conv": lambda chain: chain.conv(4),
+    "depthwise": lambda chain: chain.conv(chain.channels, group=chain.channels),
+    "pointwise": lambda chain: chain.conv(6, kernel=1),
+    "relu": lambda chain: chain.op("Relu"),
+    "clip": lambda chain: chain.clip(2.0),
+    "leaky": lambda chain: chain.op("LeakyRelu", alpha=0.1),
+    "sigmoid": lambda chain: chain.op("Sigmoid"),
+    "max": lambda chain: chain.op("MaxPool", kernel_shape=[3, 3], pads=[1] * 4),
+    "average": lambda chain: chain.op("AveragePool", kernel_shape=[3, 3], pads=[1] * 4),
+    "residual": residual,
+    "concat": doubled,
+}
+"""What chains are put together from at random."""
+
+
+def chained(links: Iterable[str], kinds: Mapping[str, Callable[[Chain], object]] = LINKS) -> Chain:
+    """A Conv and these links behind it."""
+    chain = Chain().conv(4)
+    for link in links:
+        kinds[link](chain)
+    return chain

@@ -116,43 +116,19 @@ def test_every_range_contains_zero_exactly(low, high):
     assert (scale.scale > 0).all()
 
 
-def residual(chain):
-    before = chain.tensor
-    chain.conv(chain.channels).op("Add", before)
-
-
-def doubled(chain):
-    before = chain.tensor
-    chain.conv(chain.channels).op("Concat", before, axis=1)
-    chain.channels *= 2
-
-
-LINKS = {
-    "conv": lambda chain: chain.conv(4),
-    "depthwise": lambda chain: chain.conv(chain.channels, group=chain.channels),
-    "pointwise": lambda chain: chain.conv(6, kernel=1),
-    "relu": lambda chain: chain.op("Relu"),
-    "clip": lambda chain: chain.clip(2.0),
-    "leaky": lambda chain: chain.op("LeakyRelu", alpha=0.1),
-    "sigmoid": lambda chain: chain.op("Sigmoid"),
-    "max": lambda chain: chain.op("MaxPool", kernel_shape=[3, 3], pads=[1] * 4),
-    "average": lambda chain: chain.op("AveragePool", kernel_shape=[3, 3], pads=[1] * 4),
-    "residual": residual,
-    "concat": doubled,
-}
-
-
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    # How near is a matter of the example: what passes here must pass everywhere.
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
-    links=st.lists(st.sampled_from(sorted(LINKS)), min_size=1, max_size=7), encoding=st.sampled_from(sorted(ENCODINGS))
+    links=st.lists(st.sampled_from(sorted(nets.LINKS)), min_size=1, max_size=7),
+    encoding=st.sampled_from(sorted(ENCODINGS)),
 )
 def test_any_chain_of_operators_becomes_a_sound_file_near_the_float_network(tmp_path, links, encoding):
-    chain = nets.Chain().conv(4)
-    for link in links:
-        LINKS[link](chain)
-    model = chain.model()
+    model = nets.chained(links).model()
     samples = nets.feeds(tmp_path, count=8)
     network = nets.int8(model, samples, ENCODINGS[encoding])
     emitted = emit(network)

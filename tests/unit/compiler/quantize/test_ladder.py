@@ -11,7 +11,7 @@ from edgeopt.compiler.quantize.calibrate import channel_ranges, keep_far_joins_f
 from edgeopt.compiler.quantize.emit import emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8S8_7BIT, U8U8
 from edgeopt.compiler.quantize.fusion import coverage
-from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
+from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
 from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.refuse import Refused
@@ -23,7 +23,7 @@ from tests.unit.compiler.quantize import nets
 
 def made(model, tmp_path, *, count=24, float_first=0, budget="standard", encoding=U8S8, **options):
     samples = nets.feeds(tmp_path, count=count)
-    return quantise(
+    return nets.quantise(
         model,
         samples,
         encoding=encoding,
@@ -166,7 +166,7 @@ def test_a_matrix_product_with_a_bias_becomes_one_int8_product(tmp_path):
     ]
     model = models.make(nodes, [models.value("x", ["n", 6])], [models.value("y", ["n", 4])], constants)
     samples = nets.feeds(tmp_path, shape=(2, 6))
-    result = quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+    result = nets.quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
     assert [product.kind for product in result.coverage.products] == ["Gemm", "Gemm"]
     assert result.coverage.x86_share == 1.0
     truth = answers(model, samples, fused=False)
@@ -183,7 +183,7 @@ def test_products_that_int8_cannot_help_stay_as_they_are(tmp_path):
     constants = [models.weights("w", 4, 4), models.weights("b", 4), models.weights("w2", 4, 4)]
     model = models.make(nodes, [models.value("x", [4, 4])], [models.value("y", [4, 4])], constants)
     samples = nets.feeds(tmp_path, shape=(4, 4))
-    result = quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+    result = nets.quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
     reasons = [product.reason for product in result.coverage.products]
     assert [reason is None for reason in reasons] == [True, False, False]
     assert "second factor is computed" in reasons[1] or "computed while running" in reasons[1]
@@ -253,7 +253,9 @@ def test_products_over_sequences_of_any_length_become_int8(tmp_path):
     rows = {f"s{i}.0": chooser.standard_normal((1, 3 + i % 5, 6)).astype(np.float32) for i in range(20)}
     np.savez(tmp_path / "texts.npz", **rows)
     samples = Feeds(tmp_path / "texts.npz", ["x"], 20)
-    result = quantise(text_net(), samples, encoding=U8S8, float_first=0, budget=BUDGETS["standard"], scratch=tmp_path)
+    result = nets.quantise(
+        text_net(), samples, encoding=U8S8, float_first=0, budget=BUDGETS["standard"], scratch=tmp_path
+    )
     assert [product.x86 for product in result.coverage.products] == [True, True]
     assert sqnr_db(answers(text_net(), samples, fused=False), answers(result.model, samples, fused=True)) > 30
 
@@ -264,7 +266,7 @@ def test_layers_that_hurt_most_stay_float_within_the_share(tmp_path):
     model = chain.op("GlobalAveragePool").gemm(5).model()
     samples = nets.feeds(tmp_path, count=48)
     plain, mixed = (
-        quantise(
+        nets.quantise(
             model,
             samples,
             encoding=U8S8,
@@ -310,7 +312,7 @@ def test_a_stem_is_left_in_float_rather_than_scattered_layers_that_gain_little_m
 
 def test_where_no_layer_in_float_would_help_the_recipe_says_so(tmp_path):
     with pytest.raises(Refused, match="would help in float"):
-        quantise(
+        nets.quantise(
             nets.Chain().conv(4).model(),
             nets.feeds(tmp_path),
             encoding=U8S8,

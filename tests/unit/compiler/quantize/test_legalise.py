@@ -20,7 +20,6 @@ from edgeopt.compiler.quantize.tools import WAYS
 from edgeopt.compiler.refuse import Refused
 from tests import models
 from tests.unit.compiler.quantize import foreign, nets
-from tests.unit.compiler.quantize.test_emit import LINKS
 
 
 def ort_like(model, feeds, folder):
@@ -117,11 +116,9 @@ def test_relu_that_a_quantiser_stood_for_is_there_again(tmp_path):
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-@given(links=st.lists(st.sampled_from(sorted(LINKS)), min_size=1, max_size=6), signed=st.booleans())
+@given(links=st.lists(st.sampled_from(sorted(nets.LINKS)), min_size=1, max_size=6), signed=st.booleans())
 def test_our_own_files_answer_the_same_when_they_are_written_anew(tmp_path, links, signed):
-    chain = nets.Chain().conv(4)
-    for link in links:
-        LINKS[link](chain)
+    chain = nets.chained(links)
     samples = nets.feeds(tmp_path, count=6)
     emitted = emit(nets.int8(chain.model(), samples), S8S8 if signed else U8S8)
     made = legalise(emitted, samples, encoding=S8S8 if signed else U8S8, scratch=tmp_path)

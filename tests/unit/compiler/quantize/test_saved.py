@@ -9,7 +9,7 @@ import pytest
 
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8U8
-from edgeopt.compiler.quantize.ladder import BUDGETS, calibrate, leave_float, quantise, write
+from edgeopt.compiler.quantize.ladder import BUDGETS, calibrate, leave_float, write
 from edgeopt.compiler.quantize.layers import Layer
 from edgeopt.compiler.quantize.saved import load_calibrated, save_calibrated
 from tests.unit.compiler.quantize import nets
@@ -96,7 +96,7 @@ def test_layers_in_float_are_found_on_what_was_read_as_on_what_was_found(tmp_pat
     save_calibrated(first, tmp_path / "kept")
     mixed = leave_float(load_calibrated(tmp_path / "kept"), samples, share=0.9, budget=BUDGETS["standard"])
     later = write(mixed, samples, encoding=U8S8, arm=None, budget=BUDGETS["standard"], scratch=tmp_path)
-    at_once = quantise(
+    at_once = nets.quantise(
         silu(),
         samples,
         encoding=U8S8,

@@ -17,7 +17,7 @@ from edgeopt.compiler.quantize import int4
 from edgeopt.compiler.quantize.calibrate import prepare
 from edgeopt.compiler.quantize.encoding import U8S8
 from edgeopt.compiler.quantize.fusion import coverage
-from edgeopt.compiler.quantize.ladder import BUDGETS, quantise, sqnr_db
+from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
 from edgeopt.compiler.quantize.observe import answers, float_session
 from edgeopt.compiler.quantize.smooth import Channels, best_factors, expected_noise, smooth, smoothing_factors
 from edgeopt.compiler.quantize.spots import find_spots
@@ -167,7 +167,9 @@ def test_planted_outliers_cost_an_int8_transformer_far_less_when_it_is_smoothed(
     truth = answers(model, held_out, fused=False)
 
     def made() -> tuple[float, list[str], int]:
-        result = quantise(model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path)
+        result = nets.quantise(
+            model, samples, encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
+        )
         covered = result.coverage.fused(arm=False)
         return sqnr_db(truth, answers(result.model, held_out, fused=False)), result.notes, covered
 
@@ -182,7 +184,7 @@ def test_planted_outliers_cost_an_int8_transformer_far_less_when_it_is_smoothed(
 def test_smoothing_that_does_not_help_is_not_kept(tmp_path):
     """Every channel alike: the draft decides, and says so."""
     model = Encoder(outlier=1.0).block().model()
-    notes = quantise(
+    notes = nets.quantise(
         model, texts(tmp_path), encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
     ).notes
     words = [note for note in notes if "smoothed" in note]
@@ -327,7 +329,7 @@ def test_small_and_computed_factors_stay_float():
 
 def test_an_int8_transformer_keeps_its_products_on_integer_kernels_with_int8_tables(tmp_path):
     model = Encoder().block().model()
-    made = quantise(
+    made = nets.quantise(
         model, texts(tmp_path), encoding=U8S8, float_first=0, budget=BUDGETS["instant"], scratch=tmp_path
     ).model
     shrink_tables(made)
