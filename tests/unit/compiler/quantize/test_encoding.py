@@ -31,6 +31,10 @@ LINKS = {name: nets.LINKS[name] for name in EXACT} | {
 """Those whose sums are exact in float32 when all scales are powers of two."""
 
 
+ROUNDS_HALVES_ITS_WAY = {"residual", "average"}
+"""Sums and means on the runtime's integer kernels: with such scales half codes are common, and those kernels round them otherwise than ONNX says."""
+
+
 def chained(links, *, dense):
     chain = nets.chained(links, LINKS)
     return (chain.op("GlobalMaxPool").gemm(5) if dense else chain).model()
@@ -81,8 +85,8 @@ def test_what_is_emitted_is_computed_alike_by_everybody_to_the_last_bit(tmp_path
     for encoding in (limit, S8S8, U8U8):
         model = emit(network, encoding)
         ways = [as_written(model, samples), answers(model, samples, fused=False)]
-        # The runtime's integer Add rounds halves in its own way, and with such scales there are many.
-        ways += [answers(model, samples, fused=True)] * ("residual" not in links)
+        if ROUNDS_HALVES_ITS_WAY.isdisjoint(links):
+            ways.append(answers(model, samples, fused=True))
         for way in ways:
             np.testing.assert_array_equal(np.stack([a[0] for a in way]), np.stack([a[0] for a in expected]))
 
