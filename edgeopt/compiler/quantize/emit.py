@@ -58,6 +58,8 @@ def scale_for(low: Array | float, high: Array | float, encoding: Encoding = U8S8
     """
     low = np.minimum(np.atleast_1d(np.asarray(low, np.float64)), 0.0)
     high = np.maximum(np.atleast_1d(np.asarray(high, np.float64)), 0.0)
+    # A tensor that was 0 in every sample says nothing of its range: 0 to 1 is as exact for those samples, and not mute for the next one.
+    high = np.where(high > low, high, 1.0)
     least = np.finfo(np.float32).tiny * 1e8
     if encoding.symmetric:
         scale = np.maximum(np.maximum(-low, high) / (MIDDLE - 1), least).astype(np.float32)

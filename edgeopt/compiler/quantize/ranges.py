@@ -121,4 +121,6 @@ def _merged(histograms: Histograms, members: list[str]) -> tuple[Array, Array]:
 
 
 def _positive(scale: Array) -> Array:
-    return np.maximum(scale, 1e-12).astype(np.float32)
+    """A channel that was 0 in every sample gets the coarsest step of the others: as exact for those samples, and not mute for the next one."""
+    coarsest = float(scale.max()) or 1.0 / LEVELS
+    return np.where(scale > 0.0, scale, coarsest).astype(np.float32)

@@ -12,12 +12,12 @@ from scipy.special import expit
 from edgeopt.compiler.quantize.bias import correct_biases, layer_levels, shift_for
 from edgeopt.compiler.quantize.calibrate import channel_ranges, equalised, mean_answers, observe, prepare, range_choices
 from edgeopt.compiler.quantize.curve import IDENTITY, Curve, curve_behind
-from edgeopt.compiler.quantize.emit import Scale, emit, nearest_codes, weight_scales
+from edgeopt.compiler.quantize.emit import LEVELS, Scale, emit, nearest_codes, scale_for, weight_scales
 from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.layers import Layer
 from edgeopt.compiler.quantize.observe import ChannelRanges, answers
 from edgeopt.compiler.quantize.patches import Moments, Sampler
-from edgeopt.compiler.quantize.ranges import Histograms
+from edgeopt.compiler.quantize.ranges import Histograms, head_scale
 from edgeopt.compiler.quantize.rounding import rounded_codes
 from tests.unit.compiler.quantize import nets
 
@@ -123,6 +123,13 @@ def test_rounding_gains_where_inputs_move_together():
     together = np.array([[[100.0, 100.0], [100.0, 100.0]]], np.float32)
     assert nearest_codes(layer, steps).sum() == 0
     assert rounded_codes(layer, steps, together, UNIT).sum() == 1
+
+
+def test_what_was_zero_in_every_sample_is_not_mute_for_the_next_one():
+    channels = head_scale(np.zeros(3, np.float32), np.asarray([0.0, 2.0, 1.0], np.float32))
+    assert channels.scale[0] == channels.scale.max()
+    assert scale_for(0.0, 0.0).scale[0] * LEVELS == pytest.approx(1.0)
+    assert head_scale(np.zeros(3, np.float32), np.zeros(3, np.float32)).scale * LEVELS == pytest.approx(1.0)
 
 
 def test_a_dead_channel_with_a_bias_does_not_overflow():
