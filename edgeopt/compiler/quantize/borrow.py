@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgeopt.compiler.quantize.bias import correct_biases
-from edgeopt.compiler.quantize.calibrate import prepare
+from edgeopt.compiler.quantize.calibrate import channel_ranges, prepare
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.encoding import Encoding
 from edgeopt.compiler.quantize.fusion import coverage
@@ -29,6 +28,9 @@ from edgeopt.compiler.quantize.strip import name_nodes, strip
 from edgeopt.compiler.quantize.tools import WAYS, Way
 from edgeopt.compiler.refuse import Refused, out_of_memory, shorten
 from edgeopt.compiler.running import Feeds
+
+SIZED_BY = 4
+"""Samples by which the size of tensors is told: inputs of changing length have more or fewer."""
 
 
 @dataclass(kw_only=True)
@@ -45,8 +47,6 @@ class _Samples:
     judging: Feeds
     truth: list[list[Array]]
     """The float network's answers to `judging`."""
-    seconds: float
-    """For one sample in the float network."""
 
 
 def borrow(model: Any, feeds: Feeds, tool: str, *, encoding: Encoding, budget: Budget, scratch: Path) -> Quantised:
@@ -89,10 +89,7 @@ def borrow(model: Any, feeds: Feeds, tool: str, *, encoding: Encoding, budget: B
 
 def _samples(model: Any, feeds: Feeds) -> _Samples:
     fitting, judging = divide(feeds)
-    started = time.monotonic()
-    truth = answers(model, judging, fused=False)
-    seconds = (time.monotonic() - started) / max(1, judging.count)
-    return _Samples(fitting=fitting, judging=judging, truth=truth, seconds=seconds)
+    return _Samples(fitting=fitting, judging=judging, truth=answers(model, judging, fused=False))
 
 
 def _tried(model: Any, way: Way, samples: _Samples, budget: Budget, scratch: Path) -> list[_Found]:
@@ -121,7 +118,8 @@ def _corrected(model: Any, network: Network, samples: _Samples, budget: Budget) 
         reference = prepare(model, float_layers=rest)
     if _forms(network.layers) != _forms(reference.layers):
         return None
-    few = samples.fitting.first(affordable(samples.seconds, reference, budget, samples.fitting.count))
+    elements = channel_ranges(reference, samples.fitting.first(SIZED_BY)).elements
+    few = samples.fitting.first(affordable(reference, elements, budget, samples.fitting.count))
     seen = samplers(reference.graph, reference.layers)
     changed = copy.copy(network)
     # The curves are the float network's: a Clip that the tool left to its quantiser came back as Relu.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +48,6 @@ class Observed:
     """Of each channel's answers behind the activation, [samples looked at, O], in the samples' order."""
     positions: dict[str, Array]
     """How many answers are in each sum, [samples looked at]: inputs of changing length have more or fewer."""
-    seconds_per_sample: float
 
 
 def prepare(
@@ -144,7 +142,6 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
 
     quantised = sorted(prepared.placement.tensors)
     names = sorted({*quantised, *(layer.linear for layer in layers), *(layer.source for layer in layers)})
-    started = time.monotonic()
     run_taps(prepared.graph.model, names, feeds, visit, doing="statistics")
     return Observed(
         prepared=prepared,
@@ -154,7 +151,6 @@ def observe(prepared: Prepared, ranges: ChannelRanges, feeds: Feeds, *, looked_a
         moments=moments,
         sums={name: np.stack(values) for name, values in sums.items()},
         positions={name: np.array(counts) for name, counts in positions.items()},
-        seconds_per_sample=(time.monotonic() - started) / max(1, feeds.count),
     )
 
 

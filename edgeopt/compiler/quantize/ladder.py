@@ -6,8 +6,7 @@ Every choice is made by the outputs' signal to noise ratio on samples that the s
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -62,19 +61,28 @@ SATURATION_DB = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much is tried. `seconds` bounds, by the speed of the first pass, how many samples each bias correction sees; `samples` is the most that helps."""
+    """How much is tried.
+
+    `work` bounds, in multiplications, how many samples each bias correction sees: never in seconds, because a slow computer must find the same network. `samples` is
+    the most that helps.
+    """
 
     name: str
     samples: int
-    seconds: float
+    work: float
     search: bool
 
 
 BUDGETS = {
-    "instant": Budget(name="instant", samples=32, seconds=15.0, search=False),
-    "standard": Budget(name="standard", samples=64, seconds=60.0, search=True),
-    "deep": Budget(name="deep", samples=256, seconds=600.0, search=True),
+    "instant": Budget(name="instant", samples=32, work=1.2e12, search=False),
+    "standard": Budget(name="standard", samples=64, work=5e12, search=True),
+    "deep": Budget(name="deep", samples=256, work=5e13, search=True),
 }
+"""Two cores with AVX-512 do 8e10 multiplications in a second: 15 s, a minute, ten minutes for one correction at the most."""
+
+WORK_OF_AN_ELEMENT = 40
+"""Multiplications that take as long as to quantise, dequantise and copy one value between layers (fitted on nine networks of 0.3 M to 1.8 G multiplications)."""
+
 SCREENED_BY = 0.25
 """Share of the samples that a choice is corrected with before it is known to be good."""
 
@@ -245,10 +253,8 @@ def divide(feeds: Feeds) -> tuple[Feeds, Feeds]:
 def _choices(
     prepared: Prepared, feeds: Feeds, budget: Budget, only: tuple[bool, str] | None
 ) -> tuple[list[_Choice], list[str]]:
-    started = time.monotonic()
     ranges = channel_ranges(prepared, feeds)
-    second = (time.monotonic() - started) / max(1, feeds.count)
-    most = affordable(second, prepared, budget, feeds.count)
+    most = affordable(prepared, ranges.elements, budget, feeds.count)
     far = keep_far_joins_float(prepared, ranges)
     lifted, lifted_ranges, count = equalised(prepared, ranges)
     bases = [(prepared, ranges, "as given")] if budget.search or not count else []
@@ -270,10 +276,18 @@ def _choices(
     return choices, notes
 
 
-def affordable(second: float, prepared: Prepared, budget: Budget, count: int) -> int:
-    """How many samples bias correction can run in the budget's time; half a pass on average, since it stops at its layer."""
-    cost = max(second * passes(prepared) * 0.75, 1e-9)
-    return int(np.clip(budget.seconds / cost, min(16, count), min(budget.samples, count)))
+def affordable(prepared: Prepared, elements: Mapping[str, float], budget: Budget, count: int) -> int:
+    """How many samples bias correction can run within the budget; half a pass on average, since it stops at its layer.
+
+    Args:
+        prepared: the network.
+        elements: mean size of tensors by name, those between layers among them.
+        budget: how much to try.
+        count: how many samples there are.
+    """
+    products = sum(layer.weight.size / layer.channels * elements.get(layer.out, 1.0) for layer in prepared.layers)
+    once = products + WORK_OF_AN_ELEMENT * sum(elements.values())
+    return int(np.clip(budget.work / (once * passes(prepared) * 0.75), min(16, count), min(budget.samples, count)))
 
 
 def _best(

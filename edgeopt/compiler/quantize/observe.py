@@ -88,15 +88,20 @@ def _session(model: Any | Path, entries: dict[str, str], dump: Path | None = Non
 
 
 class ChannelRanges:
-    """Smallest, largest and mean value of each channel (axis 1) of tensors."""
+    """Smallest and largest value of each channel (axis 1) of tensors, and how many elements a tensor has on average over the samples."""
 
     def __init__(self) -> None:
         self.low: dict[str, Array] = {}
         self.high: dict[str, Array] = {}
+        self.elements: dict[str, float] = {}
+        self._samples = 0
 
     def visit(self, _number: int, tensors: dict[str, Array]) -> None:
         """Take one sample."""
+        self._samples += 1
         for name, value in tensors.items():
+            mean = self.elements.get(name, 0.0)
+            self.elements[name] = mean + (value.size - mean) / self._samples
             rows = by_channel(value)
             low, high = rows.min(axis=1), rows.max(axis=1)
             if name in self.low and len(self.low[name]) == len(low):

@@ -5,15 +5,17 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeopt.compiler.quantize.calibrate import channel_ranges, keep_far_joins_float, prepare
 from edgeopt.compiler.quantize.emit import emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8S8_7BIT, U8U8
 from edgeopt.compiler.quantize.fusion import coverage
-from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
+from edgeopt.compiler.quantize.ladder import BUDGETS, affordable, sqnr_db
 from edgeopt.compiler.quantize.mixed import worth_float
-from edgeopt.compiler.quantize.observe import answers
+from edgeopt.compiler.quantize.observe import ChannelRanges, answers
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
 from edgeopt.compiler.widen import widen
@@ -331,3 +333,21 @@ def test_weights_in_constant_nodes_are_weights(tmp_path):
     model.graph.node.insert(0, helper.make_node("Constant", [], ["w2"], value=held))
     found = {product.name: product.reason for product in coverage(model, tmp_path).products}
     assert "its weights are float" in found["conv2"]
+
+
+@settings(max_examples=30, deadline=None)
+@given(size=st.sampled_from([8, 32, 128]), count=st.integers(1, 500), name=st.sampled_from(sorted(BUDGETS)))
+def test_biases_see_as_many_samples_as_the_budget_has_work_for_on_whatever_computer(size, count, name):
+    budget = BUDGETS[name]
+    prepared = prepare(nets.Chain(size=size).conv(4).op("Relu").conv(4).model())
+    elements = {layer.out: 4.0 * size * size for layer in prepared.layers}
+    many = affordable(prepared, elements, budget, count)
+    assert min(16, count) <= many <= min(budget.samples, count)
+    assert affordable(prepared, {name: 1e9 * each for name, each in elements.items()}, budget, count) == min(16, count)
+
+
+def test_inputs_of_changing_length_count_with_their_mean_size():
+    ranges = ChannelRanges()
+    for length in (2, 4, 6):
+        ranges.visit(0, {"x": np.ones((1, 3, length), np.float32)})
+    assert ranges.elements == {"x": pytest.approx(12.0)}
