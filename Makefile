@@ -31,7 +31,7 @@ PURE := edgeopt/domain/* edgeopt/select/* edgeopt/report/* edgeopt/errors.py edg
   $(addprefix edgeopt/profiles/,allowed.py config.py decode.py toml_text.py) \
   $(addprefix edgeopt/samples/,fit.py invent.py pictures.py preprocess.py shapes.py synthetic.py) \
   $(addprefix edgeopt/transport/,address.py known_hosts.py quote.py) \
-  agent/edgeopt_agent/wire.py
+  $(addprefix agent/edgeopt_agent/,steady.py timing.py wire.py)
 comma := ,
 space := $(subst ,, )
 

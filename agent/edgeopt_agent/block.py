@@ -296,6 +296,8 @@ def _doubts_of(result: dict[str, Any], job: dict[str, Any]) -> list[str]:
     doubts = []
     if result.get("major_faults"):
         doubts.append("major-faults")
+    if result.get("steady") is False:
+        doubts.append("unsteady")
     if "provider_used" in result and result["provider_used"] != job["setting"]["provider"]:
         doubts.append("provider-fallback")
     return doubts

@@ -1,7 +1,6 @@
 """The process of one block: import the runtime, load the model, first inference, warm-up, timed inferences; or outputs; or a check against expected ones.
 
-It says on a pipe of its own which phase it enters, so that its death can be named, and sends one result. Nothing but the inference and two readings of the clock is in
-the timed loop.
+It says on a pipe of its own which phase it enters, so that its death can be named, and sends one result. The measuring loop is in `timing`.
 """
 
 from __future__ import annotations
@@ -13,11 +12,12 @@ import signal
 import sys
 import time
 from array import array
-from itertools import cycle
 
 from edgeopt_agent.errors import printable
+from edgeopt_agent.probes import put
 from edgeopt_agent.probes.memory import own_major_faults, own_peak_bytes
 from edgeopt_agent.runtimes import open_runtime, with_user_packages
+from edgeopt_agent.timing import Plan, measure
 from edgeopt_agent.wire import encode
 
 TYPE_CHECKING = False
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 
     from edgeopt_agent.runtimes import LoadedModel, Runtime
 
-    Feed = dict[str, Any]
-
-SLOW_NS = 500_000_000
-"""An inference that takes longer is repeated only SLOW_INFERENCES times."""
-SLOW_INFERENCES = 5
 MAX_LATENCIES = 20_000
 _MAX_WARMUP = 2_000
 _MAX_FEED_BYTES = 16 << 20
@@ -158,72 +153,51 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
 
     model, load_ns = _load(job, reply, runtime)
     feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
-    reply.enter("first")
-    first, first_output, _ = _timed(model.run, feeds[:1], min_ns=0, min_count=1, max_ns=0)
-    reply.enter("warmup")
-    longest_ns = int(job["max_s"] * 1e9)
-    warmup, _, _ = _timed(
-        model.run,
-        feeds,
-        min_ns=int(job["warmup_min_s"] * 1e9),
-        min_count=int(job["warmup_min_inferences"]),
-        max_ns=longest_ns,
-    )
-    is_slow = min(*first, *warmup) > SLOW_NS
-    min_count = min(int(job["min_inferences"]), SLOW_INFERENCES) if is_slow else int(job["min_inferences"])
-    reply.enter("timed")
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    faults = own_major_faults()
-    latencies, last_output, _ = _timed(
-        model.run, feeds, min_ns=int(job["min_s"] * 1e9), min_count=min_count, max_ns=longest_ns
-    )
-    new_faults = (own_major_faults() or 0) - (faults or 0)
+    faults = 0
+
+    def enter(phase: str) -> None:
+        nonlocal faults
+        reply.enter(phase)
+        if phase == "timed":
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            faults = own_major_faults() or 0
+
+    timing = measure(model.run, feeds, time.perf_counter_ns, _plan(job), enter)
+    new_faults = (own_major_faults() or 0) - faults
     peak = own_peak_bytes()
     gc.enable()
-    problem = tensors.not_finite(first_output, model.output_names) or tensors.not_finite(
-        last_output, model.output_names
+    problem = tensors.not_finite(timing.first_output, model.output_names) or tensors.not_finite(
+        timing.last_output, model.output_names
     )
     if problem is not None:
         raise BlockFailed("bad-output", problem)
-    return {
+    latencies = timing.latencies_ns
+    result = {
         "load_ns": load_ns,
-        "first_ns": first[0],
-        "warmup_ns": thin(warmup, _MAX_WARMUP),
+        "first_ns": timing.first_ns,
+        "warmup_ns": thin(timing.warmup_ns, _MAX_WARMUP),
         "latencies_ns": thin(latencies, MAX_LATENCIES),
         **({"thinned_from": len(latencies)} if len(latencies) > MAX_LATENCIES else {}),
         "peak_rss_bytes": peak,
         "provider_used": model.provider_used,
         "major_faults": new_faults,
     }
+    put(result, "steady", timing.judgement.is_steady, timing.judgement.reason)
+    if timing.judgement.is_steady is False:
+        result["steady_reason"] = timing.judgement.reason
+    return result
 
 
-def _timed(
-    run: Callable[[Feed], list[Any]], feeds: list[Feed], *, min_ns: int, min_count: int, max_ns: int
-) -> tuple[array[int], list[Any], int]:
-    """Run the samples in turn until both minima are reached, or the maximum time.
-
-    Returns:
-        (latency of each inference in ns, the last outputs, how long it took in all in ns).
-    """
-    clock = time.perf_counter_ns
-    latencies = array("Q")
-    append = latencies.append
-    outputs: list[Any] = []
-    begin = clock()
-    elapsed = 0
-    for feed in cycle(feeds):
-        start = clock()
-        fresh = run(feed)
-        end = clock()
-        append(end - start)
-        outputs = fresh  # kept until the next one is there: nobody can leave the work out, and freeing it is not timed
-        elapsed = end - begin
-        count = len(latencies)
-        if (count >= min_count and elapsed >= min_ns) or (max_ns and elapsed >= max_ns):
-            break
-    return latencies, outputs, elapsed
+def _plan(job: dict[str, Any]) -> Plan:
+    return Plan(
+        min_ns=int(job["min_s"] * 1e9),
+        min_count=int(job["min_inferences"]),
+        max_ns=int(job["max_s"] * 1e9),
+        warmup_min_ns=int(job["warmup_min_s"] * 1e9),
+        warmup_min_count=int(job["warmup_min_inferences"]),
+    )
 
 
 def thin(series: array[int], limit: int) -> list[int]:

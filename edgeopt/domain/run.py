@@ -40,7 +40,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     """One fresh process on the device. Times in ns on its monotonic clock, memory in bytes from VmHWM (never ru_maxrss).
 
     `peak_rss_bytes` is the whole process; `runtime_rss_bytes` the same before the model was loaded. `conditions_before/after` are what the agent
-    read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts, each makes the block unfit for ranking.
+    read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts. `warmup_ns` are the inferences after the first that do not count,
+    `latencies_ns` those that do; `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved.
     """
 
     candidate: str
@@ -51,6 +52,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     first_ns: int | None = None
     warmup_ns: tuple[int, ...] = ()
     latencies_ns: tuple[int, ...] = ()
+    steady: bool | None = None
+    steady_reason: str | None = None
     peak_rss_bytes: int | None = None
     runtime_rss_bytes: int | None = None
     provider_used: str | None = None

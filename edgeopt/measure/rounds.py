@@ -88,6 +88,8 @@ def block_from_reply(reply: dict[str, Any], *, candidate: str, number: int, posi
             "first_ns",
             "warmup_ns",
             "latencies_ns",
+            "steady",
+            "steady_reason",
             "peak_rss_bytes",
             "runtime_rss_bytes",
             "provider_used",

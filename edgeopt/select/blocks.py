@@ -8,8 +8,8 @@ from edgeopt.select.statistics import median
 ORIGINAL = "original"
 """Name of the variant that changes nothing. It is always a candidate, never dropped early, and the measure of all others."""
 
-EXCLUDING = frozenset({"foreign-load", "throttled", "clock-step", "swapped"})
-"""Flags that keep a block out of every statistic: the board did something else, or ran at another speed. Other flags only warn."""
+EXCLUDING = frozenset({"foreign-load", "throttled", "clock-step", "swapped", "unsteady"})
+"""Flags that keep a block out of every statistic: the board did something else, or ran at another speed, or had not settled. Other flags only warn."""
 
 
 def block_ms(block: Block) -> float:

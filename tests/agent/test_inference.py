@@ -43,9 +43,9 @@ class TestTime:
 
     def test_a_long_series_is_thinned_and_says_so(self, locked: Client, tmp_path: Path) -> None:
         paths = put(locked, tmp_path, models.DOUBLE, models.samples())
-        result = locked.call("block", **time_job(paths, min_inferences=25_000, max_s=30, warmup_min_inferences=3000))
+        result = locked.call("block", **time_job(paths, min_inferences=45_000, max_s=60, warmup_min_inferences=3000))
         assert len(result["latencies_ns"]) == 20_000
-        assert result["thinned_from"] >= 25_000
+        assert result["thinned_from"] >= 22_500  # warm-up may take up to half
         assert len(result["warmup_ns"]) == 2000
 
     def test_the_maximum_time_ends_a_block(self, locked: Client, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_ordinary_candidate_is_trusted_with_all_its_figures() -> None:
     assert (summary.energy_mj, summary.reasons["energy_mj"]) == (None, NO_SENSOR)
 
 
-@pytest.mark.parametrize("flag", ["foreign-load", "throttled", "clock-step", "swapped"])
+@pytest.mark.parametrize("flag", ["foreign-load", "throttled", "clock-step", "swapped", "unsteady"])
 def test_disturbed_blocks_are_counted_but_do_not_count(flag: str) -> None:
     levels = [5.0] * 7 + [50.0]
     summary = summary_of(build({"original": 10.0, "int8": levels}, flags={"int8": {7: (flag,)}}))
