@@ -40,6 +40,7 @@ def _parse() -> Namespace:
     serve.add_argument("--sentinel", required=True, help="32 hex digits that precede the first frame")
     serve.add_argument("--ephemeral", action="store_true", help="remove the root at the end")
     serve.add_argument("--runtimes", help="another root's runtimes, read only")
+    serve.add_argument("--sysfs-root", default="/", help="where power sensors are looked for; another folder in tests")
     commands.add_parser("version", help="say version and protocol")
     child = commands.add_parser("block-child", help="one block; started by serve only")
     child.add_argument("reply", type=int, metavar="DESCRIPTOR")
@@ -53,13 +54,13 @@ def _check(refuse: object, options: Namespace) -> None:
     assert callable(refuse)  # noqa: S101 - argparse's error
     if len(options.sentinel) != 32 or set(options.sentinel) - set("0123456789abcdef"):
         refuse("--sentinel: wanted 32 lower-case hex digits")
-    for name in ("root", "runtimes"):
+    for name in ("root", "runtimes", "sysfs_root"):
         value = getattr(options, name)
         if value is None:
             continue
         path = os.path.expanduser(value)
         if not os.path.isabs(path):
-            refuse(f"--{name}: {value} is not absolute, or this login has no home folder")
+            refuse(f"--{name.replace('_', '-')}: {value} is not absolute, or this login has no home folder")
         setattr(options, name, os.path.normpath(path))
 
 
@@ -76,7 +77,8 @@ def _serve(options: Namespace) -> int:
             return 2
         janitor.start(options.root)
     reader, writer = serve.take_streams()
-    server = serve.Server(reader, writer, Tree(options.root, options.runtimes), ephemeral=options.ephemeral)
+    tree = Tree(options.root, options.runtimes)
+    server = serve.Server(reader, writer, tree, ephemeral=options.ephemeral, sysfs_root=options.sysfs_root)
     return server.run(options.sentinel)
 
 

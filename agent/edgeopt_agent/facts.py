@@ -8,7 +8,7 @@ import pwd
 from edgeopt_agent import runtime_store
 from edgeopt_agent.clock import is_plausible, unix_s, utc_text
 from edgeopt_agent.errors import printable
-from edgeopt_agent.probes import board, cpu, disk, memory, put, python, thermal
+from edgeopt_agent.probes import board, cpu, disk, memory, power, put, python, thermal
 from edgeopt_agent.runtimes import TABLE, open_runtime, python_folders
 from edgeopt_agent.tree import make_folder
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _IMPORT_TIMEOUT_S = 90.0
 """onnxruntime and numpy from an SD card, compiled for the first time."""
-_POWER_REASON = "this agent reads no power sensor"
 
 
 def gather(session: Session) -> dict[str, Any]:
@@ -39,12 +38,13 @@ def gather(session: Session) -> dict[str, Any]:
         "board": board.facts(),
         "disk": disk.facts(session.tree.root),
         "clock": {"utc": utc_text(now), "unix_s": now, "plausible": is_plausible(now)},
-        "sensors": {"temperature": thermal.sensors(), "power": None, "power_reason": _POWER_REASON},
+        "sensors": {"temperature": thermal.sensors()},
         "hostname": printable(system.nodename),
         "user": _user(),
         "edgeopt_root": session.tree.root,
     }
     put(record, "governor", *cpu.governor())
+    put(record["sensors"], "power", *power.facts(session.sysfs_root))
     if session.runtimes is None:
         session.runtimes = runtimes(session)
     record["runtimes"], record["runtimes_reason"] = session.runtimes

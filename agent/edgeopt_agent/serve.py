@@ -41,16 +41,17 @@ class Server:
         writer: where frames go; nothing else may write there.
         tree: the device tree.
         ephemeral: remove the root at the end.
+        sysfs_root: where power sensors are looked for.
     """
 
-    def __init__(self, reader: int, writer: int, tree: Tree, *, ephemeral: bool) -> None:
+    def __init__(self, reader: int, writer: int, tree: Tree, *, ephemeral: bool, sysfs_root: str = "/") -> None:
         self._reader = reader
         self._writer = writer
         self._send_lock = threading.Lock()
         self._requests: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._request_id = 0
         self._failed = False
-        self.session = Session(tree, ephemeral=ephemeral, emit=self._emit)
+        self.session = Session(tree, ephemeral=ephemeral, emit=self._emit, sysfs_root=sysfs_root)
 
     def run(self, sentinel: str) -> int:
         """Talk until the host is gone. Returns the exit code: 0 for a clean end, 1 after a violation of the protocol."""

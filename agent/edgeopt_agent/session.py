@@ -23,10 +23,14 @@ class Session:
         tree: where things are.
         ephemeral: the root is removed at the end.
         emit: sends an event of the request that is being served.
+        sysfs_root: where the /proc, /sys and /dev of power sensors are; another folder than / in tests only.
     """
 
-    def __init__(self, tree: Tree, *, ephemeral: bool, emit: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, tree: Tree, *, ephemeral: bool, emit: Callable[[dict[str, Any]], None], sysfs_root: str = "/"
+    ) -> None:
         self.tree = tree
+        self.sysfs_root = sysfs_root
         self.ephemeral = ephemeral
         self.emit = emit
         self.lock = DeviceLock(tree.lock, _wider_lock(tree) if ephemeral else None)

@@ -100,12 +100,12 @@ def _sensors(facts: dict[str, Any]) -> Finding:
     sensors = facts.get("sensors") or {}
     names = [sensor["name"] for sensor in sensors.get("temperature") or ()]
     heat = f"temperature: {', '.join(names[:4])}" if names else "no temperature sensor"
-    power = sensors.get("power")
+    power = ", ".join(f"{sensor['name']} (class {sensor['class']})" for sensor in sensors.get("power") or ())
     reason = sensors.get("power_reason")
     return Finding(
         subject="sensors",
         state="ok" if names and power else "warn",
-        found=f"{heat}; {'power: ' + str(power) if power else 'no power sensor'}",
+        found=f"{heat}; {'power: ' + power if power else 'no power sensor'}",
         advice=None if power else reason,
     )
 

@@ -25,7 +25,7 @@ def make_facts(**changes: Any) -> dict[str, Any]:
         "disk": {"path": "/home/pi/.edgeopt", "free_bytes": 20_000_000_000, "writable": True},
         "clock": {"utc": "2026-11-25T10:00:00Z", "plausible": True},
         "governor": ["performance"] * 4,
-        "sensors": {"temperature": [{"name": "cpu-thermal"}], "power": "ina219", "power_reason": None},
+        "sensors": {"temperature": [{"name": "cpu-thermal"}], "power": [{"name": "ina219", "class": "C"}]},
         "runtimes": [{"name": "onnxruntime", "version": "1.20.1", "source": "edgeopt", "site": "/home/pi/site"}],
     }
     for key, value in changes.items():
