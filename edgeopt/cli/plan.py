@@ -21,7 +21,9 @@ def show_plan(request: Any, places: Any, *, as_json: bool) -> None:
 
         print_json(PlanDocument(plan=plan))
         return
-    show(plan_table([(v.name, v.title, v.encoding, v.reason) for v in plan.variants]))
+    show(plan_table([(v.name, v.title, v.encoding, v.expected_ms, v.reason) for v in plan.variants]))
+    for line in plan.expectations:
+        click.echo(line)
     click.echo(
         f"\n{plan.candidates} candidates, {plan.rounds} rounds on {plan.device} ({plan.profile}): about {plan.device_seconds / 60:.1f} minutes of the board at most. "
         "Nothing was touched."

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from edgeopt.compiler.costs import count_costs
 from edgeopt.compiler.digests import describe_files, digest_files
 from edgeopt.compiler.graph_walk import graph_tensors, walk_graphs
 from edgeopt.compiler.guess import guess_task
@@ -38,6 +39,7 @@ def inspect_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any
     task, reason = guess_task(inputs, outputs, model.graph)
     counts = Counter(node.op_type for graph, _ in walk_graphs(model) for node in graph.node)
     parameters = _parameters(model)
+    costs = count_costs(model)
     info = ModelInfo(
         name=path.stem,
         format="onnx",
@@ -57,6 +59,9 @@ def inspect_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any
         task=task,
         task_reason=reason,
         matrix_share=_matrix_share(model, parameters),
+        macs=costs.macs,
+        activations=costs.activations,
+        costs_reason=costs.reason,
         warnings=tuple(_warnings(model)),
     )
     return {"model": msgspec.to_builtins(info)}

@@ -19,11 +19,26 @@ class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cpu_part: tuple[str, ...] = ()
 
 
+class Roofline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fast a kind of board computes networks in a number format, both rates fitted to measured latencies: `MAC / P + bytes / BW`.
+
+    `threads` that the latencies were measured with. `gmac_per_s` (P) in 10^9 multiply-accumulates a second, `gb_per_s` (BW) in 10^9 bytes a second.
+    `error_factor` is the fit's own error, one standard deviation; None where a rate was derived from another format's.
+    """
+
+    dtype: Literal["fp32", "fp16", "int8"]
+    threads: Annotated[int, msgspec.Meta(ge=1)]
+    gmac_per_s: Annotated[float, msgspec.Meta(gt=0)]
+    gb_per_s: Annotated[float, msgspec.Meta(gt=0)]
+    error_factor: Annotated[float, msgspec.Meta(ge=1)] | None = None
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Facts and defaults for a kind of device. A prior: what the agent's probe finds overrides it.
 
     `threads`: settings to measure; 0 means all cores. `int8_encoding`: how int8 is written (docs/compression.md), `auto`: by what the board's CPU can do.
     `int8_activations` is the older word, `uint8` for u8s8 and `int8` for s8s8; it counts where `int8_encoding` is `auto`.
+    `roofline`: what the prior goes by; empty where nothing was measured on such a board.
     `max_opset`, `max_ir_version`: the newest ONNX that the oldest runtime shipped for this board's Python reads.
     """
 
@@ -47,6 +62,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_opset: int = 21
     max_ir_version: int = 10
     notes: tuple[str, ...] = ()
+    roofline: tuple[Roofline, ...] = ()
 
     @property
     def encoding(self) -> Int8Encoding:

@@ -40,6 +40,8 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     `digest` covers every file (the graph and its external data). `files[0]` is the graph.
     `matrix_share` is the part of the float weights, look-up tables aside, that are constant matrices of MatMul and Gemm in the main graph; None when there are none, or in older records.
     `parameter_dtypes` counts weights by dtype; `op_counts` and `node_count` include the bodies of control flow.
+    `macs` are the multiply-accumulates of one inference, `activations` the entries that its products (Conv, MatMul, Gemm, LSTM and the like) write, batch 1;
+    `costs_reason` says why they are None.
     """
 
     name: str
@@ -60,4 +62,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     task: Task
     task_reason: str
     matrix_share: float | None = None
+    macs: int | None = None
+    activations: int | None = None
+    costs_reason: str | None = None
     warnings: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from edgeopt.domain.goal import Goal
+from edgeopt.domain.prior import PriorCheck
 
 Verdict = Literal["trusted", "inconclusive", "contaminated"]
 
@@ -53,7 +54,10 @@ class Loser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):
-    """The chosen candidate (None when the goal is not met or the measurement does not say), and a reason for every other."""
+    """The chosen candidate (None when the goal is not met or the measurement does not say), and a reason for every other.
+
+    `prior`: what was expected of each candidate before it was measured, and how that turned out.
+    """
 
     status: Literal["picked", "goal-not-met", "inconclusive"]
     goal: Goal
@@ -63,3 +67,4 @@ class Pick(msgspec.Struct, frozen=True, kw_only=True):
     frontier: tuple[str, ...] = ()
     losers: tuple[Loser, ...] = ()
     summaries: tuple[Summary, ...] = ()
+    prior: tuple[PriorCheck, ...] = ()

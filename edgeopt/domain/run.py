@@ -9,6 +9,7 @@ import msgspec
 from edgeopt.domain.device import Device, Profile
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import ModelInfo
+from edgeopt.domain.prior import Prior
 from edgeopt.domain.variant import Fidelity, Variant
 
 
@@ -104,7 +105,11 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy."""
+    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy.
+
+    `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
+    spent on them.
+    """
 
     schema: Literal[1] = 1
     id: str
@@ -124,4 +129,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     output_checks: tuple[OutputCheck, ...]
     energy_reason: str
     dropped_early: dict[str, str] = {}
+    priors: tuple[Prior, ...] = ()
+    pruned: dict[str, str] = {}
     versions: dict[str, str] = {}

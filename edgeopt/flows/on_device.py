@@ -15,6 +15,7 @@ from edgeopt.compiler.fidelity import Mismatch
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import Candidate, Failure, OutputCheck, Run, SamplesInfo, Setting
 from edgeopt.domain.variant import Built
+from edgeopt.flows import expectation
 from edgeopt.flows.build import Build, built_only, compare_answers
 from edgeopt.flows.connect import runtime_site
 from edgeopt.flows.prepare import Job
@@ -60,7 +61,11 @@ def bring(
     facts = session.call("probe", {})
     site, version = runtime_site(facts, job.device, "onnxruntime")
     observer.finish("connect", f"{facts['machine']}, Python {facts['python']['version']}, onnxruntime {version}")
-    variants = built_only(built.variants)
+    fitting, refused = expectation.that_fit(built_only(built.variants), facts)
+    candidates, priors, hopeless = expectation.worth_measuring(
+        job, fitting, plan_candidates(fitting, job.threads), facts
+    )
+    variants = [v for v in fitting if any(candidate.variant == v.name for candidate in candidates)]
     write_npz(samples, work / INPUTS)
     inputs = describe(work / INPUTS, "samples")
     contents = [
@@ -82,7 +87,9 @@ def bring(
         bench=Bench(session, job.plan, models=models, inputs=f"{where}/{INPUTS}", site=site),
         runtime_version=version,
         shipped=shipped,
-        candidates=plan_candidates(variants, job.threads),
+        candidates=candidates,
+        priors=priors,
+        pruned=refused | hopeless,
     )
 
 
@@ -153,6 +160,8 @@ def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured) ->
         output_checks=checks,
         energy_reason=_energy_reason(trial.facts),
         dropped_early=measured.dropped,
+        priors=trial.priors,
+        pruned=trial.pruned,
         versions={"edgeopt": __version__, "onnxruntime (device)": trial.runtime_version},
     )
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from edgeopt.compiler.plan import Planned
 from edgeopt.domain.observer import Observer
+from edgeopt.domain.prior import Prior
 from edgeopt.domain.variant import Skipped
 from edgeopt.flows.build import plan_job
+from edgeopt.flows.expectation import foresee
 from edgeopt.flows.prepare import prepare
 from edgeopt.flows.request import Request
 from edgeopt.profiles.places import Places
@@ -14,16 +19,25 @@ from edgeopt.select.rounds import estimate_seconds
 
 
 class PlannedVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant of the plan; `reason` says why it would be left out."""
+    """One variant of the plan; `reason` says why it would be left out.
+
+    `expected_ms` is what the profile's roofline expects with all cores, `times_original` the same over the original's, None with `expected_reason`.
+    """
 
     name: str
     title: str
     encoding: str
     reason: str | None = None
+    expected_ms: float | None = None
+    times_original: float | None = None
+    expected_reason: str | None = None
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan. `device_seconds` is an upper estimate: candidates that fall behind are dropped early."""
+    """The plan. `device_seconds` is an upper estimate: candidates that fall behind are dropped early.
+
+    `expectations` are sentences: what is expected of whom, and what would not be measured.
+    """
 
     app: str
     device: str
@@ -35,22 +49,17 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     rounds: int
     device_seconds: float
+    expectations: tuple[str, ...] = ()
 
 
 def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
     """Plan without building anything and without touching the device."""
     job = prepare(request, places, observer)
     planned = plan_job(job)
-    variants = tuple(
-        PlannedVariant(
-            name=p.name if isinstance(p, Skipped) else p.recipe.name,
-            title=p.recipe.title,
-            encoding=p.recipe.encoding,
-            reason=p.reason if isinstance(p, Skipped) else None,
-        )
-        for p in planned
-    )
-    candidates = sum(1 for v in variants if v.reason is None) * len(job.threads)
+    to_build = [p for p in planned if not isinstance(p, Skipped)]
+    outlook = foresee(job, [(p.recipe.name, p.recipe.encoding) for p in to_build])
+    variants = tuple(_planned(p, outlook.priors) for p in planned)
+    candidates = len(to_build) * len(job.threads) - len(outlook.lost)
     return DryRun(
         app=job.app,
         device=job.device.name,
@@ -62,4 +71,20 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         candidates=candidates,
         rounds=job.plan.rounds,
         device_seconds=estimate_seconds(job.plan, candidates),
+        expectations=outlook.sentences,
+    )
+
+
+def _planned(planned: Planned | Skipped, expected: Mapping[str, Prior]) -> PlannedVariant:
+    recipe = planned.recipe
+    if isinstance(planned, Skipped):
+        return PlannedVariant(name=planned.name, title=recipe.title, encoding=recipe.encoding, reason=planned.reason)
+    prior = expected[recipe.name]
+    return PlannedVariant(
+        name=recipe.name,
+        title=recipe.title,
+        encoding=recipe.encoding,
+        expected_ms=prior.ms,
+        times_original=prior.times_original,
+        expected_reason=prior.reason,
     )

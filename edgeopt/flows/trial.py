@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edgeopt.domain.prior import Prior
 from edgeopt.domain.run import Candidate
 from edgeopt.flows.build import Build
 from edgeopt.flows.prepare import Job
@@ -20,7 +21,8 @@ from edgeopt.samples.record import Samples
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Variants, samples and runtime on the device, ready to be measured.
 
-    `work` is a folder of this computer that lives as long as the session; `answers` are the device's own outputs by candidate.
+    `work` is a folder of this computer that lives as long as the session; `answers` are the device's own outputs by candidate. `priors` and `pruned`: what was
+    expected, and what is not worth device time.
     """
 
     run_id: str
@@ -34,4 +36,6 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     runtime_version: str
     shipped: Shipped
     candidates: tuple[Candidate, ...]
+    priors: tuple[Prior, ...] = ()
+    pruned: dict[str, str] = {}
     answers: dict[str, Fetched] = {}

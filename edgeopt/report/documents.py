@@ -10,6 +10,7 @@ from edgeopt.domain.bundle import Release
 from edgeopt.domain.coverage import Coverage
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Loser, Summary
+from edgeopt.domain.prior import PriorCheck
 from edgeopt.domain.variant import Fidelity, Recipe
 
 
@@ -111,7 +112,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured run and the pick from it. `status` is the verdict: exit codes 0, 1 and 3 in this order."""
+    """A measured run and the pick from it. `status` is the verdict: exit codes 0, 1 and 3 in this order.
+
+    `prior` is what was expected of each candidate, and how it turned out; `pruned` says what was not measured at all, and why.
+    """
 
     schema: Literal[1] = 1
     kind: Literal["bench"] = "bench"
@@ -131,6 +135,8 @@ class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
     variants: tuple[VariantEntry, ...]
     energy_reason: str
     conditions: Conditions
+    prior: tuple[PriorCheck, ...] = ()
+    pruned: dict[str, str] = {}
 
 
 class DeployDocument(BenchDocument, frozen=True, kw_only=True):

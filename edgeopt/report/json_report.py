@@ -65,6 +65,8 @@ def _measured(run: Run, pick: Pick) -> dict[str, Any]:
         "variants": tuple(_variant(variant, in_folder=False) for variant in run.variants),
         "energy_reason": run.energy_reason,
         "conditions": conditions_of(run),
+        "prior": pick.prior,
+        "pruned": run.pruned,
     }
 
 

@@ -37,6 +37,8 @@ def candidate_table(run: Run, pick: Pick) -> Group:
     told = fidelity_lines(run.variants)
     if told:
         parts += [Text(line, overflow="fold") for line in told]
+    surprises = [check.sentence for check in pick.prior if check.sentence is not None]
+    parts += [Text(safe(f"expectation: {sentence}"), overflow="fold") for sentence in surprises]
     if pick.losers:
         parts += [Text(""), Text("not picked:")]
         parts += [Text(safe(f"  {loser.name}: {loser.reason}"), overflow="fold") for loser in pick.losers]
@@ -97,11 +99,11 @@ def doctor_table(rows: Iterable[tuple[str, str, str, str | None]]) -> Table:
     return table
 
 
-def plan_table(rows: Iterable[tuple[str, str, str, str | None]]) -> Table:
-    """Return planned variants of (name, title, encoding, reason); a reason says why it would be left out."""
-    table = _new(("variant", "what it is", "encoding", "will be built"), right=())
-    for name, title, encoding, reason in rows:
-        _add(table, name, title, encoding, f"no: {reason}" if reason else "yes")
+def plan_table(rows: Iterable[tuple[str, str, str, float | None, str | None]]) -> Table:
+    """Return planned variants of (name, title, encoding, expected ms, reason); a reason says why it would be left out."""
+    table = _new(("variant", "what it is", "encoding", "expected ms", "will be built"), right=(3,))
+    for name, title, encoding, expected_ms, reason in rows:
+        _add(table, name, title, encoding, figure(expected_ms), f"no: {reason}" if reason else "yes")
     return table
 
 

@@ -17,9 +17,10 @@ from edgeopt.select.wording import interval, megabytes, number
 
 
 def worse_than_original(run: Run, goal: Goal, s: Summary, summaries: Sequence[Summary]) -> Iterator[Objection]:
-    """Yield why a variant is worse than the original in the goal's objective. Where the original fails on the device there is nothing to be worse than."""
+    """Yield why a variant is worse than the original in the goal's objective. Where the original fails on the device, or does not fit, there is nothing to be worse than."""
     original = _original(run, s, summaries)
-    if s.variant == ORIGINAL or (original is not None and failure_of(run, original.candidate) is not None):
+    failed = original is not None and failure_of(run, original.candidate) is not None
+    if s.variant == ORIGINAL or ORIGINAL in run.pruned or failed:
         return
     if goal.objective == "latency":
         yield from _slower(s)

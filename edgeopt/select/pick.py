@@ -16,6 +16,7 @@ from edgeopt.select.blocks import ORIGINAL
 from edgeopt.select.guard import worse_than_original
 from edgeopt.select.limits import broken_limits
 from edgeopt.select.objection import Objection, failure_of, measurement_doubts, why
+from edgeopt.select.prior import compare
 from edgeopt.select.ranking import behind, best_of, frontier, shown
 from edgeopt.select.wording import interval, number
 
@@ -60,6 +61,7 @@ def choose(run: Run, goal: Goal, summaries: Sequence[Summary]) -> Pick:
         frontier=frontier(sound, _known_objective(goal, sound)),
         losers=(*(Loser(name=name, reason=why) for name, why in lost.items()), *_never_measured(run)),
         summaries=tuple(summaries),
+        prior=compare(run.priors, summaries),
     )
 
 
@@ -132,5 +134,11 @@ def _speed(best: Summary) -> str:
 def _never_measured(run: Run) -> tuple[Loser, ...]:
     measured = {candidate.variant for candidate in run.candidates}
     skipped = [Loser(name=v.name, reason=v.reason) for v in run.variants if isinstance(v, Skipped)]
-    unused = [v.name for v in run.variants if isinstance(v, Built) and v.name not in measured]
-    return (*skipped, *(Loser(name=name, reason="was built, but the run has no candidate of it") for name in unused))
+    pruned = [Loser(name=name, reason=reason) for name, reason in run.pruned.items()]
+    told = measured | {name.rsplit("@", 1)[0] for name in run.pruned}
+    unused = [v.name for v in run.variants if isinstance(v, Built) and v.name not in told]
+    return (
+        *skipped,
+        *pruned,
+        *(Loser(name=name, reason="was built, but the run has no candidate of it") for name in unused),
+    )

@@ -6,6 +6,7 @@ import io
 import unicodedata
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from edgeopt.domain.device import Device
 from edgeopt.domain.pick import Pick
+from edgeopt.domain.prior import PriorCheck
 from edgeopt.domain.run import MeasurePlan, Run
 from edgeopt.report.cells import safe
 from edgeopt.report.table import candidate_table, devices_table, doctor_table, plan_table, runs_table, variants_table
@@ -67,7 +69,7 @@ def test_control_characters_never_come_out(story: tuple[Run, Pick], built: Any, 
     tables = (
         candidate_table(*story),
         variants_table(built),
-        plan_table([(words[0], words[1], "int8", words[2])]),
+        plan_table([(words[0], words[1], "int8", 1.5, words[2])]),
         doctor_table([(words[0], "ok", words[1], words[2])]),
         runs_table([make_row(app=words[0], device=words[1])]),
     )
@@ -226,10 +228,22 @@ def test_doctor_puts_advice_below_what_was_found() -> None:
 
 
 def test_plan_says_what_will_not_be_built_and_why() -> None:
-    shown = printed(plan_table([("int8", "Weights", "int8", None), ("fp16", "Halves", "fp16", "no samples")]))
+    shown = printed(
+        plan_table([("int8", "Weights", "int8", 12.5, None), ("fp16", "Halves", "fp16", None, "no samples")])
+    )
     built, left_out = shown.splitlines()[-2:]
-    assert built.rstrip().endswith("yes")
+    assert built.split()[-2:] == ["12.50", "yes"]
     assert left_out.rstrip().endswith("no: no samples")
+
+
+def test_a_measurement_far_from_the_expectation_has_its_sentence() -> None:
+    check = PriorCheck(
+        candidate="int8@all", expected_ms=1.0, measured_ms=5.0, factor=5.0, sentence="int8@all is 5 times slower"
+    )
+    shown = printed(
+        candidate_table(make_run(), make_pick(prior=(check, msgspec.structs.replace(check, sentence=None))))
+    )
+    assert shown.count("expectation: int8@all is 5 times slower") == 1
 
 
 def test_tables_can_be_printed_in_ascii() -> None:
