@@ -17,6 +17,7 @@ from edgeopt_agent.errors import printable
 from edgeopt_agent.probes import put
 from edgeopt_agent.probes.memory import own_major_faults, own_peak_bytes
 from edgeopt_agent.runtimes import open_runtime, with_user_packages
+from edgeopt_agent.setting import pin
 from edgeopt_agent.timing import Plan, measure
 from edgeopt_agent.wire import encode
 
@@ -119,6 +120,7 @@ def _confine(agent_pid: int, memory_bytes: int | None) -> None:
 def run(job: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """Do what the job says; returns the result that the wire describes, less what the agent adds."""
     reply.enter("import")
+    pin(job["setting"].get("affinity", []))  # before anything can start a thread
     runtime = open_runtime(job["runtime"])
     _set_path(job["site"])
     version = runtime.version()

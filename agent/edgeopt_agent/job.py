@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from edgeopt_agent import setting as settings
 from edgeopt_agent.errors import AgentError
-from edgeopt_agent.release import setting_problem
 from edgeopt_agent.runtimes import TABLE
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ def check(session: Session, args: Arguments) -> dict[str, Any]:
         AgentError: `bad-request`.
     """
     setting = args.mapping("setting")
-    problem = setting_problem(setting)
+    problem = settings.setting_problem(setting)
     if problem is not None:
         raise AgentError("bad-request", problem, field="setting")
     runtime = args.choice("runtime", tuple(TABLE))
@@ -43,7 +43,7 @@ def check(session: Session, args: Arguments) -> dict[str, Any]:
         "runtime": runtime,
         "site": None if args.values.get("site") is None else args.inside("site", *sites),
         "model": args.inside("model", root),
-        "setting": {field: setting[field] for field in ("runtime", "provider", "threads")},
+        "setting": settings.of(setting),
         "inputs": args.inside("inputs", root),
         "timeout_s": args.number("timeout_s", 0.1, _DAY_S, default=120),
         "memory_bytes": _memory(args),

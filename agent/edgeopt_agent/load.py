@@ -49,6 +49,8 @@ class Model:
 def load(app: str, root: str | None = None) -> Model:
     """Open the current release of an app with the setting and the runtime that it was measured with.
 
+    A setting with an affinity keeps the calling thread, which computes with the runtime's own, on its cores from now on.
+
     Args:
         app: its name.
         root: the device tree, `~/.edgeopt` unless it was installed elsewhere.
@@ -56,6 +58,7 @@ def load(app: str, root: str | None = None) -> Model:
     Raises:
         FileNotFoundError: the app is not installed there, or its release is damaged.
         ImportError: its runtime, in its version, is not there for this Python.
+        ValueError: it was measured on cores that this process may not use.
     """
     from edgeopt_agent import release, runtime_store
     from edgeopt_agent.arguments import is_name
@@ -78,6 +81,7 @@ def load(app: str, root: str | None = None) -> Model:
 
 def _open(folder: str, manifest: dict[str, Any], name: str, version: str, site: str | None) -> Any:
     from edgeopt_agent.runtimes import open_runtime
+    from edgeopt_agent.setting import pin
 
     if site is not None and site not in sys.path and name not in sys.modules:
         sys.path.insert(0, site)
@@ -86,4 +90,5 @@ def _open(folder: str, manifest: dict[str, Any], name: str, version: str, site: 
         raise ImportError(
             f"{name} {runtime.version()} is imported already, the model was measured with {version}: call load() before importing it"
         )
+    pin(manifest["setting"].get("affinity", []))
     return runtime.load(os.path.join(folder, manifest["model"]), manifest["setting"]).run

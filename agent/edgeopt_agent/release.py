@@ -6,10 +6,10 @@ import json
 import os
 
 from edgeopt_agent import digests
-from edgeopt_agent.arguments import files_problem, is_digest, is_name
+from edgeopt_agent.arguments import files_problem, is_digest
 from edgeopt_agent.content import file_bytes
 from edgeopt_agent.errors import AgentError
-from edgeopt_agent.runtimes import TABLE
+from edgeopt_agent.setting import setting_problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 SCHEMA = 1
 _MAX_MANIFEST_BYTES = 1 << 20
-_MAX_THREADS = 4096
 
 
 def check_manifest(manifest: Manifest, app: str, digest: str) -> bytes:
@@ -74,18 +73,6 @@ def _reference_problem(manifest: Manifest) -> str | None:
 
 def _is_tolerance(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf")
-
-
-def setting_problem(setting: object) -> str | None:
-    """Say what is wrong with a setting, or None."""
-    if not isinstance(setting, dict) or setting.get("runtime") not in TABLE:
-        return "setting: no runtime of " + ", ".join(TABLE)
-    if not is_name(setting.get("provider")):
-        return "setting: no provider"
-    threads = setting.get("threads")
-    if not isinstance(threads, int) or isinstance(threads, bool) or not 0 <= threads <= _MAX_THREADS:
-        return f"setting: threads is not a number from 0 to {_MAX_THREADS}"
-    return None
 
 
 def _signature_problem(manifest: Manifest) -> str | None:

@@ -14,11 +14,18 @@ from edgeopt.domain.variant import Fidelity, Variant
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """How a variant is run. `threads` 0 means all cores of the device."""
+    """How a variant is run. `threads` 0 means all cores of the device, or of `affinity`: the numbers of the cores that its process may use, in ascending order, () for all.
+
+    `spinning`: the runtime's idle threads wait for work in a loop (lower latency, more power); `arena`: freed memory is kept for the next inference (more memory, fewer page faults).
+    None leaves the runtime's own choice.
+    """
 
     runtime: str = "onnxruntime"
     provider: str = "CPUExecutionProvider"
     threads: int = 0
+    affinity: tuple[int, ...] = ()
+    spinning: bool | None = None
+    arena: bool | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

@@ -165,7 +165,8 @@ import os, signal, sys, time
 __version__ = "{version}"
 {top}
 class SessionOptions:
-    pass
+    def add_session_config_entry(self, name, value):
+        setattr(self, name, value)
 class ExecutionMode:
     ORT_SEQUENTIAL = 0
 def get_available_providers():

@@ -162,6 +162,22 @@ print(model(numpy.ones((1, 4), dtype="float32"))[0].tolist())
         done = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "[[2.0, 2.0, 2.0, 2.0]]"
 
+    def test_it_is_on_the_cores_that_it_was_measured_on(
+        self, python: str, root: Path, locked: Client, tmp_path: Path
+    ) -> None:
+        core = max(os.sched_getaffinity(0))
+        setting = {"runtime": "onnxruntime", "provider": "CPUExecutionProvider", "threads": 1, "affinity": [core]}
+        activate(locked, install_model(locked, tmp_path, models.DOUBLE, double, setting=setting))
+        script = f"""
+import os, sys
+sys.path.insert(0, {PACKAGES!r})
+from edgeopt_agent import load
+load("app", root={str(root)!r})
+print(sorted(os.sched_getaffinity(0)))
+"""
+        done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == str([core])
+
     def test_a_runtime_that_edgeopt_brought_is_put_on_the_path(
         self, python: str, root: Path, locked: Client, tmp_path: Path
     ) -> None:

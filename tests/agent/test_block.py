@@ -152,6 +152,34 @@ while True:
         assert "OMP_NUM_THREADS" not in failure(result)[2]
         assert "MALLOC_ARENA_MAX" not in failure(result)[2]
 
+    def test_the_child_is_on_its_cores_before_the_runtime_is_imported(self, locked: Client) -> None:
+        core = max(os.sched_getaffinity(0))
+        job = fake_job(locked, "raise ValueError(seen)", top="seen = sorted(os.sched_getaffinity(0))")
+        result = locked.call("block", **{**job, "setting": {**SETTING, "affinity": [core]}})
+        assert failure(result)[2] == f"ValueError: [{core}]"
+
+    def test_a_core_that_is_not_there_is_a_failure_and_not_ignored(self, locked: Client) -> None:
+        cores = [min(os.sched_getaffinity(0)), 4095]
+        result = locked.call("block", **{**fake_job(locked, "pass"), "setting": {**SETTING, "affinity": cores}})
+        assert failure(result)[:2] == ("error", "import")
+        assert "may not use core 4095" in failure(result)[2]
+
+    @pytest.mark.parametrize(
+        ("change", "spinning", "arena"),
+        [
+            ({}, None, None),
+            ({"spinning": None, "arena": None}, None, None),
+            ({"spinning": False, "arena": False}, "0", False),
+            ({"spinning": True, "arena": True}, "1", True),
+        ],
+    )
+    def test_spinning_and_arena_are_the_runtimes_own_unless_the_setting_says_so(
+        self, locked: Client, change: dict[str, Any], spinning: str | None, arena: bool | None
+    ) -> None:
+        body = "options = vars(sess_options)\nraise ValueError(options.get('session.intra_op.allow_spinning'), options.get('enable_cpu_mem_arena'))"
+        result = locked.call("block", **{**fake_job(locked, body), "setting": {**SETTING, **change}})
+        assert failure(result)[2] == f"ValueError: {(spinning, arena)}"
+
     def test_the_child_dumps_no_core_and_is_the_first_to_go(self, locked: Client) -> None:
         body = "import resource\nraise ValueError(resource.getrlimit(resource.RLIMIT_CORE), open('/proc/self/oom_score_adj').read().strip())"
         assert failure(locked.call("block", **fake_job(locked, body)))[2] == "ValueError: ((0, 0), '800')"
@@ -203,6 +231,12 @@ class TestBadJobs:
             ({"setting": {**SETTING, "threads": -1}}, "setting"),
             ({"setting": {**SETTING, "threads": True}}, "setting"),
             ({"setting": {**SETTING, "provider": "../x"}}, "setting"),
+            ({"setting": {**SETTING, "affinity": 0}}, "setting"),
+            ({"setting": {**SETTING, "affinity": [-1]}}, "setting"),
+            ({"setting": {**SETTING, "affinity": [True]}}, "setting"),
+            ({"setting": {**SETTING, "affinity": [0, 0]}}, "setting"),
+            ({"setting": {**SETTING, "spinning": 1}}, "setting"),
+            ({"setting": {**SETTING, "arena": "no"}}, "setting"),
             ({"model": "/etc/passwd"}, "model"),
             ({"model": "model.onnx"}, "model"),
             ({"model": 1}, "model"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,11 @@ class TestTime:
         result = locked.call("block", **time_job(paths, setting={**SETTING, "provider": "CUDAExecutionProvider"}))
         assert result["provider_used"] == "CPUExecutionProvider"
         assert "provider-fallback" in result["flags"]
+
+    def test_a_runtime_takes_every_option_that_a_setting_has(self, locked: Client, tmp_path: Path) -> None:
+        paths = put(locked, tmp_path, models.DOUBLE, models.samples())
+        setting = {**SETTING, "affinity": sorted(os.sched_getaffinity(0)), "spinning": False, "arena": False}
+        assert locked.call("block", **time_job(paths, setting=setting))["status"] == "ok"
 
     @pytest.mark.parametrize("model", [b"", b"not a model", models.DOUBLE[:40]])
     def test_what_is_no_model_is_a_failure_while_loading(self, locked: Client, tmp_path: Path, model: bytes) -> None:

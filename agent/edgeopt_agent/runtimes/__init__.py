@@ -36,7 +36,7 @@ if TYPE_CHECKING:
             """Import the runtime and return what it can run on."""
 
         def load(self, model: str, setting: dict[str, Any]) -> LoadedModel:
-            """Open a model file with exactly this setting: runtime, provider, threads (0: all usable cores)."""
+            """Open a model file with exactly this setting: runtime, provider, threads (0: all usable cores), spinning and arena where it says so."""
 
 
 TABLE = {"onnxruntime": "edgeopt_agent.runtimes.ort"}

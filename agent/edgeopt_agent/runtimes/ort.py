@@ -63,13 +63,19 @@ def load(model: str, setting: dict[str, Any]) -> Session:
 
     Args:
         model: path of the .onnx file; external data lies beside it.
-        setting: provider and threads. Threads are those inside an operator (0: all usable cores); operators run one after the other.
+        setting: provider, threads, and optionally spinning and arena. Threads are those inside an operator (0: all usable cores, which are those of an affinity);
+            operators run one after the other. `spinning`: idle threads wait for work in a loop (`session.intra_op.allow_spinning`). `arena`: freed memory is kept
+            for the next inference (`enable_cpu_mem_arena`). None leaves the runtime's own choice.
     """
     onnxruntime = _import()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = setting["threads"] or usable_cores()
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    if setting.get("spinning") is not None:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if setting["spinning"] else "0")
+    if setting.get("arena") is not None:
+        options.enable_cpu_mem_arena = setting["arena"]
     options.log_severity_level = _ERRORS_ONLY
     wanted = setting["provider"]
     # An unknown provider would be replaced with a warning on stdout; asked this way, the replacement shows in `provider_used`.
