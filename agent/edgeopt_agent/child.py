@@ -132,6 +132,7 @@ def run(job: dict[str, Any], reply: Reply) -> dict[str, Any]:
         "time": _time,
         "outputs": _outputs,
         "check": _check,
+        "energy": _energy,
     }
     return {**result, **modes[job["mode"]](job, reply, runtime)}
 
@@ -206,6 +207,19 @@ def thin(series: array[int], limit: int) -> list[int]:
     """Return at most `limit` values, evenly spaced over the series, the first among them."""
     count = len(series)
     return list(series) if count <= limit else [series[number * count // limit] for number in range(limit)]
+
+
+def _energy(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
+    from edgeopt_agent import energy
+    from edgeopt_agent.runtimes import tensors
+
+    model, load_ns = _load(job, reply, runtime)
+    feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
+    result = energy.load(job, model.run, feeds, reply.enter)
+    problem = tensors.not_finite(result.pop("last_output"), model.output_names)
+    if problem is not None:
+        raise BlockFailed("bad-output", problem)
+    return {**result, "load_ns": load_ns, "provider_used": model.provider_used}
 
 
 def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:

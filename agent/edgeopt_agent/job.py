@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgeopt_agent.arguments import Arguments
     from edgeopt_agent.session import Session
 
-MODES = ("time", "outputs", "check")
+MODES = ("time", "outputs", "check", "energy")
 _DAY_S = 24 * 3600.0
 _MILLION = 1_000_000
 _MIN_MEMORY_BYTES = 1 << 20
@@ -66,6 +66,10 @@ def _of_mode(session: Session, args: Arguments, mode: str) -> dict[str, Any]:
             "warmup_min_s": args.number("warmup_min_s", 0, _DAY_S),
             "warmup_min_inferences": args.number("warmup_min_inferences", 1, _MILLION),
         }
+    if mode == "energy":
+        from edgeopt_agent import energy
+
+        return energy.check(session, args)
     if mode == "outputs":
         return {
             "limit_samples": args.number("limit_samples", 1, _MILLION),

@@ -140,6 +140,10 @@ def _block(session: Session, args: Arguments) -> Result:
 
     session.need_lock()
     checked = job.check(session, args)
+    if checked["mode"] == "energy":
+        from edgeopt_agent import energy
+
+        return energy.run(session, checked)
     return block.run(session, checked, timeout_s=checked["timeout_s"])
 
 
