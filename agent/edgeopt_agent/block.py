@@ -33,6 +33,8 @@ _PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "COVERAGE_PROCESS_CON
 """What a child may know of the login. Nothing that steers threads, affinity or allocators is among it: those belong to the setting."""
 _FIXED = {"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
 """numpy's own BLAS does nothing here, but would reserve memory for every core."""
+_CLD_STOPPED = 5
+"""`si_code` of a child that was stopped; Python has a name for it from 3.9 on."""
 _DOING = {
     "import": "importing the runtime",
     "load": "loading",
@@ -95,7 +97,9 @@ class Child:
         self._received = b""
         self.messages: list[dict[str, Any]] = []
         self.printed = Output()
-        threading.Thread(target=_watch, args=(self._process.pid, exit_writer), daemon=True).start()
+        self.stops = 0
+        """How often somebody stopped it (SIGSTOP), as the kernel tells its parent."""
+        threading.Thread(target=self._watch, args=(exit_writer,), daemon=True).start()
         self._give(encode_job(job))
 
     def _give(self, job: bytes) -> None:
@@ -105,6 +109,19 @@ class Child:
             self._process.stdin.close()
         except BrokenPipeError:
             pass  # it died at once; how is told by its end
+
+    def _watch(self, writer: int) -> None:
+        """Count stops; close `writer` when the process has ended, without reaping it."""
+        pid = self._process.pid
+        with contextlib.suppress(OSError):
+            while True:
+                found = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+                if found is None or found.si_code != _CLD_STOPPED:
+                    break
+                self.stops += 1
+                # Takes the news off the list. It may be gone already, when the process was continued meanwhile.
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+        os.close(writer)
 
     def listen(self, until: float, wake: int) -> str:
         """Wait for the next thing to happen.
@@ -182,13 +199,6 @@ def _read_rest(descriptor: int, keep: Callable[[bytes], object]) -> None:
         keep(data)
 
 
-def _watch(pid: int, writer: int) -> None:
-    """Close `writer` when the process has ended, without reaping it."""
-    with contextlib.suppress(OSError):
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    os.close(writer)
-
-
 def _environment(login: Mapping[str, str]) -> dict[str, str]:
     return {**{name: login[name] for name in _PASSED_ON if name in login}, **_FIXED}
 
@@ -264,7 +274,7 @@ def run(session: Session, job: dict[str, Any], *, timeout_s: float) -> dict[str,
     before = conditions.observe(sensors=sensors)
     if job["memory_bytes"] is None and before["mem_available_bytes"] is not None:
         job = {**job, "memory_bytes": int(_MEMORY_SHARE * before["mem_available_bytes"])}
-    started_ns, own_cpu_s, oom_kills = time.monotonic_ns(), _cpu_s(), _oom_kills()
+    started_ns, own_cpu_s, oom_kills, stops = time.monotonic_ns(), _cpu_s(), _oom_kills(), session.stops
     child = Child({**job, "agent_pid": os.getpid()}, environment=_environment(os.environ))
     listener = Listener(session, child, timeout_s)
     listener.follow()
@@ -273,6 +283,8 @@ def run(session: Session, job: dict[str, Any], *, timeout_s: float) -> dict[str,
     after = conditions.observe(sensors=sensors)
     answer = listener.answer or {}
     doubts = conditions.flags(before, after, own_cpu_s=_cpu_s() - own_cpu_s, ticks_per_s=os.sysconf("SC_CLK_TCK"))
+    if child.stops or session.stops > stops:
+        doubts.append("stopped")
     record: dict[str, Any] = {
         "conditions_before": before,
         "conditions_after": after,
@@ -280,7 +292,7 @@ def run(session: Session, job: dict[str, Any], *, timeout_s: float) -> dict[str,
     }
     if "result" in answer:
         result = answer["result"]
-        return {"status": "ok", **result, **record, "flags": doubts + _doubts_of(result, job)}
+        return {"status": "ok", **result, **record, "flags": list(dict.fromkeys(doubts + _doubts_of(result, job)))}
     failure = answer.get("failure") or name_end(
         code,
         listener.phase,
@@ -293,9 +305,7 @@ def run(session: Session, job: dict[str, Any], *, timeout_s: float) -> dict[str,
 
 
 def _doubts_of(result: dict[str, Any], job: dict[str, Any]) -> list[str]:
-    doubts = []
-    if result.get("major_faults"):
-        doubts.append("major-faults")
+    doubts = list(result.get("flags", []))
     if result.get("steady") is False:
         doubts.append("unsteady")
     if "provider_used" in result and result["provider_used"] != job["setting"]["provider"]:

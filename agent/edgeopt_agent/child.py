@@ -13,9 +13,9 @@ import sys
 import time
 from array import array
 
+from edgeopt_agent import watch
 from edgeopt_agent.errors import printable
-from edgeopt_agent.probes import put
-from edgeopt_agent.probes.memory import own_major_faults, own_peak_bytes
+from edgeopt_agent.probes import memory, put
 from edgeopt_agent.runtimes import open_runtime, with_user_packages
 from edgeopt_agent.setting import pin
 from edgeopt_agent.timing import Plan, measure
@@ -127,7 +127,7 @@ def run(job: dict[str, Any], reply: Reply) -> dict[str, Any]:
     result: dict[str, Any] = {"runtime_version": version}
     if job["mode"] == "probe":
         return {**result, "providers": runtime.providers()}
-    result["runtime_rss_bytes"] = own_peak_bytes()
+    result["runtime_rss_bytes"] = memory.own_peak_bytes()
     modes: dict[str, Callable[[dict[str, Any], Reply, Runtime], dict[str, Any]]] = {
         "time": _time,
         "outputs": _outputs,
@@ -156,20 +156,19 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
 
     model, load_ns = _load(job, reply, runtime)
     feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
-    faults = 0
+    before: dict[str, Any] = {}
 
     def enter(phase: str) -> None:
-        nonlocal faults
         reply.enter(phase)
         if phase == "timed":
             gc.collect()
             gc.freeze()
             gc.disable()
-            faults = own_major_faults() or 0
+            before.update(watch.counters())
 
     timing = measure(model.run, feeds, time.perf_counter_ns, _plan(job), enter)
-    new_faults = (own_major_faults() or 0) - faults
-    peak = own_peak_bytes()
+    timed = watch.between(before, watch.counters())
+    sizes = memory.of_process(memory.own_sizes())
     gc.enable()
     problem = tensors.not_finite(timing.first_output, model.output_names) or tensors.not_finite(
         timing.last_output, model.output_names
@@ -183,9 +182,10 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
         "warmup_ns": thin(timing.warmup_ns, _MAX_WARMUP),
         "latencies_ns": thin(latencies, MAX_LATENCIES),
         **({"thinned_from": len(latencies)} if len(latencies) > MAX_LATENCIES else {}),
-        "peak_rss_bytes": peak,
+        **sizes,
         "provider_used": model.provider_used,
-        "major_faults": new_faults,
+        "timed": timed,
+        "flags": watch.doubts(timed, latencies),
     }
     put(result, "steady", timing.judgement.is_steady, timing.judgement.reason)
     if timing.judgement.is_steady is False:

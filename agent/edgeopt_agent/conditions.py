@@ -54,6 +54,8 @@ def _put_cpu(record: dict[str, Any], root: str) -> None:
     put(record, "cpu_busy_ticks", stat["busy_ticks"], why)
     put(record, "cpu_total_ticks", stat["total_ticks"], why)
     put(record, "context_switches", stat["context_switches"], why)
+    text, reason = read(root, "/proc/pressure/cpu")
+    put(record, "cpu_pressure_us", cpu.parse_pressure(text or ""), reason or "/proc/pressure/cpu is not as expected")
     put(record, "freq_khz", cpu.frequencies_khz(root), "the kernel shows no cpufreq for its cores")
 
 

@@ -57,6 +57,7 @@ class Server:
         """Talk until the host is gone. Returns the exit code: 0 for a clean end, 1 after a violation of the protocol."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: self._close())
+        signal.signal(signal.SIGCONT, lambda _number, _frame: self.session.continued())
         self._prepare()
         self._write(f"\n{sentinel}\n".encode("ascii"))
         threading.Thread(target=self._read, name="reader", daemon=True).start()

@@ -36,6 +36,8 @@ class Session:
         self.lock = DeviceLock(tree.lock, _wider_lock(tree) if ephemeral else None)
         self.runtimes: tuple[list[dict[str, Any]], dict[str, str]] | None = None
         """What `probe` found; importing a runtime takes seconds on a small board, and only the verb `runtime` changes the answer."""
+        self.stops = 0
+        """How often this process was stopped and went on again."""
         self._scratch: str | None = None
         self._wake_reader, self._wake_writer = os.pipe()
         self._is_closing = False
@@ -55,6 +57,10 @@ class Session:
         if not self._is_closing:
             self._is_closing = True
             os.write(self._wake_writer, b"x")
+
+    def continued(self) -> None:
+        """Say that this process had been stopped. Called from a signal handler."""
+        self.stops += 1
 
     def check(self) -> None:
         """Raise Cancelled when the host is gone. Long work calls this at least once a second."""

@@ -47,9 +47,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 class Block(msgspec.Struct, frozen=True, kw_only=True):
     """One fresh process on the device. Times in ns on its monotonic clock, memory in bytes from VmHWM (never ru_maxrss).
 
-    `peak_rss_bytes` is the whole process; `runtime_rss_bytes` the same before the model was loaded. `conditions_before/after` are what the agent
+    `peak_rss_bytes` is the whole process; `runtime_rss_bytes` the same before the model was loaded, so their difference is the model's. `anon_bytes`, `file_bytes` and `shared_bytes` are
+    what was resident at the end of the timed part: anonymous memory is what a board can run out of, pages of files can be read again. `conditions_before/after` are what the agent
     read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts. `warmup_ns` are the inferences after the first that do not count,
-    `latencies_ns` those that do; `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved.
+    `latencies_ns` those that do; `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved. `timed` are the kernel's counters over the timed part.
     """
 
     candidate: str
@@ -64,6 +65,10 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     steady_reason: str | None = None
     peak_rss_bytes: int | None = None
     runtime_rss_bytes: int | None = None
+    anon_bytes: int | None = None
+    file_bytes: int | None = None
+    shared_bytes: int | None = None
+    timed: dict[str, Any] = {}
     provider_used: str | None = None
     runtime_version: str | None = None
     conditions_before: dict[str, Any] = {}
@@ -94,19 +99,12 @@ class SamplesInfo(msgspec.Struct, frozen=True, kw_only=True):
 class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how often. Every field is a condition of the result. Times in seconds.
 
-    `rounds` is a fixed number, in which only gross losers are dropped. None: the race decides after each round who goes on, between `min_rounds` and `max_rounds`, and
-    calls levels within `epsilon` alike. `budget_s` limits the time on the device, whatever is undecided then; None does not.
-
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
     """
 
     seed: int = 0
-    rounds: int | None = None
-    min_rounds: int = 6
-    max_rounds: int = 24
-    epsilon: float = 0.02
-    budget_s: float | None = None
+    rounds: int = 8
     block_min_s: float = 1.0
     block_min_inferences: int = 20
     block_max_s: float = 15.0
@@ -117,16 +115,11 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     output_samples: int = 64
     accept_disturbed: bool = False
 
-    @property
-    def most_rounds(self) -> int:
-        """How many rounds there can be."""
-        return self.max_rounds if self.rounds is None else self.rounds
-
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy.
 
-    `stopped` says why the rounds ended (None: not told). `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
+    `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
     spent on them.
     """
 
@@ -150,5 +143,4 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     dropped_early: dict[str, str] = {}
     priors: tuple[Prior, ...] = ()
     pruned: dict[str, str] = {}
-    stopped: str | None = None
     versions: dict[str, str] = {}

@@ -34,7 +34,7 @@ class PlannedVariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan. `rounds` and `device_seconds` are upper limits: candidates that fall behind are dropped early.
+    """The plan. `device_seconds` is an upper estimate: candidates that fall behind are dropped early.
 
     `expectations` are sentences: what is expected of whom, and what would not be measured.
     """
@@ -69,7 +69,7 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         samples=job.samples_info.count if job.samples_info else 0,
         variants=variants,
         candidates=candidates,
-        rounds=job.plan.most_rounds,
+        rounds=job.plan.rounds,
         device_seconds=estimate_seconds(job.plan, candidates),
         expectations=outlook.sentences,
     )

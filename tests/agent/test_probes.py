@@ -155,15 +155,26 @@ class TestMemory:
         assert memory.swap_used_bytes({"SwapTotal": 10, "SwapFree": 4}) == 6
         assert memory.swap_used_bytes({}) is None
 
-    def test_major_faults_are_found_after_any_process_name(self) -> None:
-        assert memory.parse_major_faults("7 (a) b) 1) R 1 2 3 4 5 6 7 8 99 10") == 99
-        assert memory.parse_major_faults("") is None
+    def test_a_process_tells_peak_anonymous_file_and_shared_apart(self) -> None:
+        status = "VmHWM:\t   123 kB\nRssAnon:\t  100 kB\nRssFile:\t   20 kB\nRssShmem:\t    3 kB\n"
+        found = memory.of_process(memory.parse_sizes(status))
+        assert found == {
+            "peak_rss_bytes": 123 << 10,
+            "anon_bytes": 100 << 10,
+            "file_bytes": 20 << 10,
+            "shared_bytes": 3 << 10,
+        }
+
+    def test_an_old_kernel_tells_only_the_peak(self) -> None:
+        found = memory.of_process({"VmHWM": 5})
+        assert (found["peak_rss_bytes"], found["anon_bytes"]) == (5, None)
+        assert "4.5" in found["anon_bytes_reason"]
 
     @given(st.text())
     def test_any_text_is_read_without_an_error(self, text: str) -> None:
         memory.parse_sizes(text)
         memory.parse_counters(text)
-        memory.parse_major_faults(text)
+        memory.of_process(memory.parse_sizes(text))
 
     def test_facts_have_reasons_for_what_is_not_there(self, tmp_path: Path) -> None:
         facts = memory.facts(str(tmp_path))

@@ -73,6 +73,15 @@ def parse_stat(text: str) -> dict[str, int | None]:
     return found
 
 
+def parse_pressure(text: str) -> int | None:
+    """Read from /proc/pressure/cpu for how many microseconds, since boot, something that could run had to wait. Many kernels of boards do not count it."""
+    for line in text.splitlines():
+        word = line.rpartition(" total=")[2]
+        if line.startswith("some ") and word.isdigit():
+            return int(word)
+    return None
+
+
 def parse_load(text: str) -> float | None:
     """Read the first number of /proc/loadavg."""
     try:
@@ -117,6 +126,27 @@ def frequencies_khz(root: str = "/") -> dict[str, int] | None:
     """
     found = {path.rsplit("/", 1)[1]: read_number(root, f"{path}/cpufreq/scaling_cur_freq") for path in cores(root)}
     return {name: khz for name, khz in found.items() if khz is not None} or None
+
+
+def parse_time_in_state(text: str) -> dict[int, int]:
+    """Read `<kHz> <ticks>` lines of cpufreq's time_in_state; ticks are units of 10 ms (the kernel's documentation of cpufreq-stats)."""
+    pairs = (line.split() for line in text.splitlines())
+    return {int(pair[0]): int(pair[1]) for pair in pairs if len(pair) == 2 and all(word.isdigit() for word in pair)}
+
+
+def time_in_state(root: str = "/") -> dict[str, dict[int, int]] | None:
+    """Return {group of cores: {kHz: ticks spent there since boot}}.
+
+    None without cpufreq's statistics, and when there are several groups of one core each. A Raspberry Pi's firmware may run slower than the kernel believes.
+    """
+    found: dict[str, dict[int, int]] = {}
+    sizes: list[int] = []
+    for policy in listing(root, f"{_CPU}/cpufreq", "policy"):
+        states = parse_time_in_state(read(root, f"{policy}/stats/time_in_state")[0] or "")
+        if states:
+            found[policy.rsplit("/", 1)[1]] = states
+            sizes.append(len((read(root, f"{policy}/related_cpus")[0] or "").split()))
+    return found if len(found) == 1 or max(sizes, default=0) > 1 else None
 
 
 def governor(root: str = "/") -> tuple[str | None, str | None]:

@@ -63,15 +63,22 @@ def counters(root: str = "/") -> dict[str, int]:
 
 def own_peak_bytes() -> int | None:
     """Return VmHWM of this process."""
-    return parse_sizes(read("/", "/proc/self/status")[0] or "").get("VmHWM")
+    return own_sizes().get("VmHWM")
 
 
-def parse_major_faults(stat: str) -> int | None:
-    """Read the major faults from /proc/<pid>/stat; the process name before them may hold anything."""
-    words = stat.rpartition(")")[2].split()
-    return int(words[9]) if len(words) > 9 and words[9].isdigit() else None
+def own_sizes(root: str = "/") -> dict[str, int]:
+    """Return the sizes in /proc/self/status in bytes; empty when it cannot be read."""
+    return parse_sizes(read(root, "/proc/self/status")[0] or "")
 
 
-def own_major_faults() -> int | None:
-    """Return how often this process waited for a page from the disk."""
-    return parse_major_faults(read("/", "/proc/self/stat")[0] or "")
+def of_process(found: dict[str, int]) -> dict[str, Any]:
+    """Return what a process holds, from its /proc/<pid>/status.
+
+    peak_rss_bytes: VmHWM, the most that was resident at once since it was executed; the kernel starts anew at every exec, so nothing of the parent is in it.
+    anon_bytes, file_bytes, shared_bytes: RssAnon, RssFile, RssShmem now (Linux 4.5). Only anonymous memory counts when a board runs out: pages of files can be read again.
+    """
+    record: dict[str, Any] = {}
+    put(record, "peak_rss_bytes", found.get("VmHWM"), "/proc/self/status has no VmHWM")
+    for field, name in (("anon_bytes", "RssAnon"), ("file_bytes", "RssFile"), ("shared_bytes", "RssShmem")):
+        put(record, field, found.get(name), f"/proc/self/status has no {name}; Linux has it from 4.5 on")
+    return record

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from edgeopt.domain.pick import Summary
 from edgeopt.domain.run import Run
 from edgeopt.errors import RunUnreadable
+from edgeopt.select.blocks import EXCLUDING
 from edgeopt.select.summarise import summarise
 from tests.builders import NO_SENSOR, make_block, make_blocks, make_candidate, make_check, make_failure, make_fidelity
 from tests.builders import make_run as build
@@ -48,7 +49,7 @@ def test_ordinary_candidate_is_trusted_with_all_its_figures() -> None:
     assert (summary.energy_mj, summary.reasons["energy_mj"]) == (None, NO_SENSOR)
 
 
-@pytest.mark.parametrize("flag", ["foreign-load", "throttled", "clock-step", "swapped", "unsteady"])
+@pytest.mark.parametrize("flag", sorted(EXCLUDING))
 def test_disturbed_blocks_are_counted_but_do_not_count(flag: str) -> None:
     levels = [5.0] * 7 + [50.0]
     summary = summary_of(build({"original": 10.0, "int8": levels}, flags={"int8": {7: (flag,)}}))
