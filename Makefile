@@ -27,7 +27,7 @@ endif
 COVERAGE ?= 90
 # Rules without input or output: every branch of them is run.
 PURE := edgeopt/domain/* edgeopt/select/* edgeopt/report/* edgeopt/errors.py edgeopt/flows/findings.py \
-  $(addprefix edgeopt/compiler/,plan.py recipes.py stages.py quantize/encoding.py quantize/gate.py fidelity.py guess.py node_order.py graph_walk.py refuse.py score/synthetic.py) \
+  $(addprefix edgeopt/compiler/,plan.py recipes.py stages.py estimate.py quantize/budgets.py quantize/encoding.py quantize/gate.py fidelity.py guess.py node_order.py graph_walk.py refuse.py score/synthetic.py) \
   $(addprefix edgeopt/profiles/,allowed.py config.py decode.py toml_text.py) \
   $(addprefix edgeopt/samples/,fit.py invent.py pictures.py preprocess.py shapes.py synthetic.py) \
   $(addprefix edgeopt/transport/,address.py known_hosts.py quote.py) \

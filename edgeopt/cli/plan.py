@@ -22,9 +22,17 @@ def show_plan(request: Any, places: Any, *, as_json: bool) -> None:
         print_json(PlanDocument(plan=plan))
         return
     show(plan_table([(v.name, v.title, v.encoding, v.expected_ms, v.reason) for v in plan.variants]))
+    from edgeopt.compiler.estimate import duration
+
+    unknown = f"how long building takes here cannot be said: {plan.build_reason}"
+    building = (
+        unknown
+        if plan.build_seconds is None
+        else f"building takes about {duration(plan.build_seconds)} here, less what is kept from before"
+    )
     for line in plan.expectations:
         click.echo(line)
     click.echo(
         f"\n{plan.candidates} candidates, {plan.rounds} rounds on {plan.device} ({plan.profile}): about {plan.device_seconds / 60:.1f} minutes of the board at most. "
-        "Nothing was touched."
+        f"{building[0].upper()}{building[1:]}. Nothing was touched."
     )

@@ -92,8 +92,9 @@ def float32(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
 
 def calibrate(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     """A calibrated int8 network by our own compiler, not yet written as QDQ: see `quantize`."""
+    from edgeopt.compiler.quantize.budgets import BUDGETS
     from edgeopt.compiler.quantize.encoding import ENCODINGS
-    from edgeopt.compiler.quantize.ladder import BUDGETS, calibrate
+    from edgeopt.compiler.quantize.ladder import calibrate
 
     return calibrate(
         model,
@@ -106,7 +107,8 @@ def calibrate(model: Any, options: dict[str, Any], bench: Bench) -> Any:
 
 def leave_float(network: Any, options: dict[str, Any], bench: Bench) -> Any:
     """A calibrated network anew, with the layers that hurt most in float."""
-    from edgeopt.compiler.quantize.ladder import BUDGETS, leave_float
+    from edgeopt.compiler.quantize.budgets import BUDGETS
+    from edgeopt.compiler.quantize.ladder import leave_float
 
     share = float(options["float_share"])
     return leave_float(network, _needed(bench), share=share, budget=BUDGETS[options["budget"]])
@@ -114,8 +116,9 @@ def leave_float(network: Any, options: dict[str, Any], bench: Bench) -> Any:
 
 def emit_qdq(network: Any, options: dict[str, Any], bench: Bench) -> Any:
     """A calibrated network as QDQ, in the encoding that the board's kernels want."""
+    from edgeopt.compiler.quantize.budgets import BUDGETS
     from edgeopt.compiler.quantize.encoding import ENCODINGS
-    from edgeopt.compiler.quantize.ladder import BUDGETS, write
+    from edgeopt.compiler.quantize.ladder import write
 
     made = write(
         network,
@@ -155,7 +158,7 @@ def int4(model: Any, options: dict[str, Any], bench: Bench) -> Any:
 def borrow(model: Any, options: dict[str, Any], bench: Bench) -> Any:
     """QDQ with ranges, weights and biases by another tool: see `quantize.borrow`."""
     from edgeopt.compiler.quantize.borrow import borrow as quantise
-    from edgeopt.compiler.quantize.ladder import BUDGETS
+    from edgeopt.compiler.quantize.budgets import BUDGETS
 
     made = quantise(
         model,

@@ -11,17 +11,22 @@ import msgspec
 
 from edgeopt.compiler.build import build_variants
 from edgeopt.compiler.confine import ConfinedFailure
+from edgeopt.compiler.estimate import BuildEstimate, duration, estimate_build
 from edgeopt.compiler.executor import open_executor
 from edgeopt.compiler.fidelity import Mismatch, compare
 from edgeopt.compiler.outputs import host_outputs
 from edgeopt.compiler.plan import Planned, plan_variants
 from edgeopt.compiler.score.synthetic import on_synthetic
+from edgeopt.compiler.speed import host_speed
 from edgeopt.compiler.tools import installed_tools
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.variant import Built, Fidelity, Skipped, Variant
 from edgeopt.errors import ModelError
 from edgeopt.flows.prepare import Job
 from edgeopt.profiles.places import Places
+
+WORTH_SAYING_S = 30.0
+"""People wait so long without asking how long it will take."""
 
 Outputs = list[list[Any]]
 """Samples x outputs, as numpy arrays."""
@@ -48,6 +53,9 @@ def build(job: Job, places: Places, observer: Observer) -> Build:
     """
     job, teacher = _answered(job, observer)
     planned = plan_job(job)
+    seconds = expected_build(job, planned).seconds
+    if seconds is not None and seconds > WORTH_SAYING_S:
+        observer.note(f"building takes about {duration(seconds)} here, less what is kept from before")
     with open_executor(job.executor, places.cache) as executor:
         variants = build_variants(
             planned,
@@ -80,6 +88,12 @@ def plan_job(job: Job) -> tuple[Planned | Skipped, ...]:
         budget=job.budget,
         installed=installed_tools(),
     )
+
+
+def expected_build(job: Job, planned: Sequence[Planned | Skipped]) -> BuildEstimate:
+    """How long building what was planned takes on this computer, from nothing."""
+    samples = 0 if job.calibration is None else len(job.calibration)
+    return estimate_build(planned, job.model, samples=samples, speed=host_speed())
 
 
 def is_synthetic(job: Job) -> bool:

@@ -10,7 +10,7 @@ from edgeopt.compiler.plan import Planned
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.prior import Prior
 from edgeopt.domain.variant import Skipped
-from edgeopt.flows.build import plan_job
+from edgeopt.flows.build import expected_build, plan_job
 from edgeopt.flows.expectation import foresee
 from edgeopt.flows.prepare import prepare
 from edgeopt.flows.request import Request
@@ -36,6 +36,7 @@ class PlannedVariant(msgspec.Struct, frozen=True, kw_only=True):
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     """The plan. `device_seconds` is an upper estimate: candidates that fall behind are dropped early.
 
+    `build_seconds` is for this computer, right within a factor of two or three, for what is not kept from before; None with `build_reason`.
     `expectations` are sentences: what is expected of whom, and what would not be measured.
     """
 
@@ -49,6 +50,8 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     rounds: int
     device_seconds: float
+    build_seconds: float | None = None
+    build_reason: str | None = None
     expectations: tuple[str, ...] = ()
 
 
@@ -59,6 +62,7 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
     to_build = [p for p in planned if not isinstance(p, Skipped)]
     outlook = foresee(job, [(p.recipe.name, p.recipe.encoding) for p in to_build])
     variants = tuple(_planned(p, outlook.priors) for p in planned)
+    building = expected_build(job, planned)
     candidates = len(to_build) * len(job.threads) - len(outlook.lost)
     return DryRun(
         app=job.app,
@@ -71,6 +75,8 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         candidates=candidates,
         rounds=job.plan.rounds,
         device_seconds=estimate_seconds(job.plan, candidates),
+        build_seconds=building.seconds,
+        build_reason=building.reason,
         expectations=outlook.sentences,
     )
 

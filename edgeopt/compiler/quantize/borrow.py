@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from edgeopt.compiler.quantize.bias import correct_biases
+from edgeopt.compiler.quantize.budgets import Budget
 from edgeopt.compiler.quantize.calibrate import channel_ranges, prepare
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.encoding import Encoding
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.graph import Array
-from edgeopt.compiler.quantize.ladder import Budget, Quantised, affordable, coverage_notes, divide, sqnr_db
+from edgeopt.compiler.quantize.ladder import Quantised, affordable, coverage_notes, divide, sqnr_db
 from edgeopt.compiler.quantize.layers import Layer
 from edgeopt.compiler.quantize.legalise import network_of
 from edgeopt.compiler.quantize.observe import answers, run_taps

@@ -16,6 +16,7 @@ import numpy as np
 from edgeopt.compiler.graph_walk import behind_control_flow
 from edgeopt.compiler.progress import about, tell
 from edgeopt.compiler.quantize.bias import layers_by_depth
+from edgeopt.compiler.quantize.budgets import FINALISTS, JUDGED_BY, SCREENED_BY, WORK_OF_AN_ELEMENT, Budget
 from edgeopt.compiler.quantize.calibrate import (
     Observed,
     Prepared,
@@ -43,11 +44,8 @@ from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
 from edgeopt.domain.coverage import Coverage
 
-JUDGED_BY = 48
 LEAST_TO_SPLIT = 96
 """With fewer samples judging uses those that calibrate, too: better ranges are worth more than an unbiased choice among four."""
-
-FINALISTS = 2
 
 SENSITIVE_BY = 24
 """Samples by which a layer's part of the damage is told."""
@@ -57,34 +55,6 @@ REPAIRS = 2
 
 SATURATION_DB = 1.0
 """Rounding alone stays well under this."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """How much is tried.
-
-    `work` bounds, in multiplications, how many samples each bias correction sees: never in seconds, because a slow computer must find the same network. `samples` is
-    the most that helps.
-    """
-
-    name: str
-    samples: int
-    work: float
-    search: bool
-
-
-BUDGETS = {
-    "instant": Budget(name="instant", samples=32, work=1.2e12, search=False),
-    "standard": Budget(name="standard", samples=64, work=5e12, search=True),
-    "deep": Budget(name="deep", samples=256, work=5e13, search=True),
-}
-"""Two cores with AVX-512 do 8e10 multiplications in a second: 15 s, a minute, ten minutes for one correction at the most."""
-
-WORK_OF_AN_ELEMENT = 40
-"""Multiplications that take as long as to quantise, dequantise and copy one value between layers (fitted on nine networks of 0.3 M to 1.8 G multiplications)."""
-
-SCREENED_BY = 0.25
-"""Share of the samples that a choice is corrected with before it is known to be good."""
 
 
 @dataclass(kw_only=True)
@@ -277,7 +247,7 @@ def _choices(
 
 
 def affordable(prepared: Prepared, elements: Mapping[str, float], budget: Budget, count: int) -> int:
-    """How many samples bias correction can run within the budget; half a pass on average, since it stops at its layer.
+    """How many samples bias correction can run within the budget.
 
     Args:
         prepared: the network.
@@ -287,7 +257,7 @@ def affordable(prepared: Prepared, elements: Mapping[str, float], budget: Budget
     """
     products = sum(layer.weight.size / layer.channels * elements.get(layer.out, 1.0) for layer in prepared.layers)
     once = products + WORK_OF_AN_ELEMENT * sum(elements.values())
-    return int(np.clip(budget.work / (once * passes(prepared) * 0.75), min(16, count), min(budget.samples, count)))
+    return budget.corrected_by(once, passes(prepared), count)
 
 
 def _best(

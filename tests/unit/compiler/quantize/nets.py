@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper, shape_inference
 
+from edgeopt.compiler.quantize.budgets import Budget
 from edgeopt.compiler.quantize.calibrate import channel_ranges, corrected, observe, prepare, range_choices, rounded
 from edgeopt.compiler.quantize.emit import Network
 from edgeopt.compiler.quantize.encoding import U8S8, Encoding
-from edgeopt.compiler.quantize.ladder import Budget, Quantised, calibrate, leave_float, write
+from edgeopt.compiler.quantize.ladder import Quantised, calibrate, leave_float, write
 from edgeopt.compiler.running import Feeds
 from tests.models import make, value, weights
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from edgeopt.compiler.quantize.borrow import borrow
+from edgeopt.compiler.quantize.budgets import BUDGETS
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8
-from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
+from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.quantize.tools import WAYS, Way
 from edgeopt.compiler.refuse import Refused

@@ -12,9 +12,10 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from edgeopt.compiler.quantize import ladder
+from edgeopt.compiler.quantize.budgets import BUDGETS
 from edgeopt.compiler.quantize.emit import emit, nearest_codes
 from edgeopt.compiler.quantize.encoding import QNN, QNN_A16, S8S8, TRT, U8S8, U8S8_7BIT, U8U8
-from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
+from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.observe import answers
 from edgeopt.compiler.quantize.placement import CARRIED, MADE
 from edgeopt.compiler.quantize.ranges import least_error_range

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from edgeopt.compiler.quantize import ladder
+from edgeopt.compiler.quantize.budgets import BUDGETS
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8
 from edgeopt.compiler.quantize.gate import to_leave_in_float, verdict
-from edgeopt.compiler.quantize.ladder import BUDGETS
 from edgeopt.compiler.refuse import Refused
 from edgeopt.domain.coverage import Coverage, Product
 from tests.unit.compiler.quantize import nets

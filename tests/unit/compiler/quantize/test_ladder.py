@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeopt.compiler.quantize.budgets import BUDGETS
 from edgeopt.compiler.quantize.calibrate import channel_ranges, keep_far_joins_float, prepare
 from edgeopt.compiler.quantize.emit import emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8S8_7BIT, U8U8
 from edgeopt.compiler.quantize.fusion import coverage
-from edgeopt.compiler.quantize.ladder import BUDGETS, affordable, sqnr_db
+from edgeopt.compiler.quantize.ladder import affordable, sqnr_db
 from edgeopt.compiler.quantize.mixed import worth_float
 from edgeopt.compiler.quantize.observe import ChannelRanges, answers
 from edgeopt.compiler.refuse import Refused

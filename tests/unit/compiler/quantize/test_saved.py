@@ -7,9 +7,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from edgeopt.compiler.quantize.budgets import BUDGETS
 from edgeopt.compiler.quantize.emit import Network, emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8U8
-from edgeopt.compiler.quantize.ladder import BUDGETS, calibrate, leave_float, write
+from edgeopt.compiler.quantize.ladder import calibrate, leave_float, write
 from edgeopt.compiler.quantize.layers import Layer
 from edgeopt.compiler.quantize.saved import load_calibrated, save_calibrated
 from tests.unit.compiler.quantize import nets

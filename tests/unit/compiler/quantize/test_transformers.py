@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeopt.compiler.quantize import int4
+from edgeopt.compiler.quantize.budgets import BUDGETS
 from edgeopt.compiler.quantize.calibrate import prepare
 from edgeopt.compiler.quantize.encoding import U8S8
 from edgeopt.compiler.quantize.fusion import coverage
-from edgeopt.compiler.quantize.ladder import BUDGETS, sqnr_db
+from edgeopt.compiler.quantize.ladder import sqnr_db
 from edgeopt.compiler.quantize.observe import answers, float_session
 from edgeopt.compiler.quantize.smooth import Channels, best_factors, expected_noise, smooth, smoothing_factors
 from edgeopt.compiler.quantize.spots import find_spots
