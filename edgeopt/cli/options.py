@@ -22,7 +22,7 @@ GOAL_KEYS = (
 )
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
 """Those of `domain.model.Task`, which would be slow to import for --help."""
-MEASURE_KEYS = ("rounds", "block_min_s", "seed", "accept_disturbed")
+MEASURE_KEYS = ("rounds", "max_rounds", "budget_s", "block_min_s", "seed", "accept_disturbed")
 
 
 def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -109,7 +109,16 @@ def measure_options(function: F) -> F:
     """How long to measure."""
     return stack(
         click.option(
-            "--rounds", type=click.IntRange(1, 200), help="How often every candidate is measured (default 8)."
+            "--rounds",
+            type=click.IntRange(1, 200),
+            help="Measure every candidate so often (default: as often as it takes, 6 to 24 rounds).",
+        ),
+        click.option("--max-rounds", type=click.IntRange(2, 200), help="Most rounds of a race (default 24)."),
+        click.option(
+            "--budget-seconds",
+            "budget_s",
+            type=click.FloatRange(1),
+            help="Most seconds that the rounds may take on the board.",
         ),
         click.option(
             "--block-seconds",

@@ -99,12 +99,19 @@ class SamplesInfo(msgspec.Struct, frozen=True, kw_only=True):
 class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how often. Every field is a condition of the result. Times in seconds.
 
+    `rounds` is a fixed number, in which only gross losers are dropped. None: the race decides after each round who goes on, between `min_rounds` and `max_rounds`, and
+    calls levels within `epsilon` alike. `budget_s` limits the time on the device, whatever is undecided then; None does not.
+
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
     """
 
     seed: int = 0
-    rounds: int = 8
+    rounds: int | None = None
+    min_rounds: int = 6
+    max_rounds: int = 24
+    epsilon: float = 0.02
+    budget_s: float | None = None
     block_min_s: float = 1.0
     block_min_inferences: int = 20
     block_max_s: float = 15.0
@@ -115,9 +122,15 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     output_samples: int = 64
     accept_disturbed: bool = False
 
+    @property
+    def most_rounds(self) -> int:
+        """How many rounds there can be."""
+        return self.max_rounds if self.rounds is None else self.rounds
+
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy.
+    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy, `stopped` why the rounds
+    ended (None: not told).
 
     `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
     spent on them.
@@ -143,4 +156,5 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     dropped_early: dict[str, str] = {}
     priors: tuple[Prior, ...] = ()
     pruned: dict[str, str] = {}
+    stopped: str | None = None
     versions: dict[str, str] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from edgeopt.measure.rounds import Bench, Measured, measure_candidates
 from edgeopt.measure.session import Session
 from edgeopt.measure.ship import Content, ship
 from edgeopt.samples.record import Samples, read_npz, write_npz
-from edgeopt.select.rounds import drop_dominated, round_order
+from edgeopt.select.race import Race
+from edgeopt.select.rounds import round_order
 from edgeopt.store.blobs import file_digest
 
 INPUTS = "inputs.npz"
@@ -131,12 +131,12 @@ def _check(fetched: Fetched, trial: Trial) -> OutputCheck:
     return OutputCheck(candidate=fetched.candidate, fidelity=fidelity)
 
 
-def measure(trial: Trial, checks: Sequence[OutputCheck], observer: Observer) -> Measured:
+def measure(trial: Trial, checks: tuple[OutputCheck, ...], observer: Observer) -> Measured:
     """Run the rounds over every candidate that answered."""
     broken = {check.candidate for check in checks if check.failure is not None}
     alive = [candidate for candidate in trial.candidates if candidate.id not in broken]
-    drop = partial(drop_dominated, objective=trial.job.goal.objective)
-    return measure_candidates(trial.bench, alive, order=round_order, drop=drop, observer=observer)
+    race = Race(record(trial, checks, Measured(blocks=(), dropped={})), trial.job.goal)
+    return measure_candidates(trial.bench, alive, order=round_order, judge=race.after_round, observer=observer)
 
 
 def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured) -> Run:
@@ -162,6 +162,7 @@ def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured) ->
         dropped_early=measured.dropped,
         priors=trial.priors,
         pruned=trial.pruned,
+        stopped=measured.stopped,
         versions={"edgeopt": __version__, "onnxruntime (device)": trial.runtime_version},
     )
 

@@ -34,7 +34,7 @@ class PlannedVariant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The plan. `device_seconds` is an upper estimate: candidates that fall behind are dropped early.
+    """The plan. `rounds` and `device_seconds` are upper limits: candidates that fall behind are dropped early.
 
     `build_seconds` is for this computer, right within a factor of two or three, for what is not kept from before; None with `build_reason`.
     `expectations` are sentences: what is expected of whom, and what would not be measured.
@@ -73,7 +73,7 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         samples=job.samples_info.count if job.samples_info else 0,
         variants=variants,
         candidates=candidates,
-        rounds=job.plan.rounds,
+        rounds=job.plan.most_rounds,
         device_seconds=estimate_seconds(job.plan, candidates),
         build_seconds=building.seconds,
         build_reason=building.reason,

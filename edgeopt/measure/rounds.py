@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from edgeopt.domain.observer import Observer
+from edgeopt.domain.race import Decision
 from edgeopt.domain.run import Block, Candidate, Failure, MeasurePlan
 from edgeopt.measure.session import Session
 
 Order = Callable[[Sequence[str], int, int], Sequence[str]]
 """(candidate ids, seed, round) -> the order of that round."""
 
-Drop = Callable[[Sequence[Block], Sequence[Candidate], float], dict[str, str]]
-"""(blocks so far, candidates, ratio) -> candidates not worth more time, with the sentence that says why."""
+Judge = Callable[[Sequence[Block], Sequence[Candidate]], Decision]
+"""(blocks so far, candidates still measured) -> who goes on."""
 
 
 class Staged(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,10 +30,11 @@ class Staged(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """All blocks in the order in which they ran, and who was not worth more time."""
+    """All blocks in the order in which they ran, who was not worth more time, and why the rounds ended."""
 
     blocks: tuple[Block, ...]
     dropped: dict[str, str]
+    stopped: str | None = None
 
 
 class Bench:
@@ -125,38 +130,81 @@ def measure_candidates(
     candidates: Sequence[Candidate],
     *,
     order: Order,
-    drop: Drop,
+    judge: Judge,
     observer: Observer,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Measured:
-    """Run all rounds.
+    """Run rounds until the judge or the budget ends them.
 
     A candidate whose block fails is tried once more in the next round, then left out: what fails twice is broken, what fails once may be bad luck.
+
+    Args:
+        bench: the device and the plan.
+        candidates: who is measured.
+        order: of a round.
+        judge: says after each round who goes on.
+        observer: told of every block.
+        clock: seconds, monotonic; the budget is counted by it.
 
     Raises:
         AgentLost, LinkLost, LinkTimeout: the conversation ended; no partial numbers are returned.
     """
     plan = bench.plan
-    by_id = {candidate.id: candidate for candidate in candidates}
-    alive = dict(by_id)
+    alive = {candidate.id: candidate for candidate in candidates}
     blocks: list[Block] = []
     dropped: dict[str, str] = {}
-    observer.stage("measure", f"measure on {bench.session.device.name}", float(plan.rounds * len(by_id)))
-    for number in range(plan.rounds):
-        for position, name in enumerate(order(sorted(alive), plan.seed, number)):
-            observer.advance(
-                "measure", float(number * len(by_id) + position), f"round {number + 1} of {plan.rounds}: {name}"
-            )
-            blocks.append(bench.run_block(by_id[name], number, position))
+    budget = _Budget(plan.budget_s, clock)
+    decision = Decision(stopped=None if alive else "there is no candidate to measure")
+    observer.stage("measure", f"measure on {bench.session.device.name}", float(plan.most_rounds * len(alive)))
+    number = 0
+    while decision.stopped is None:
+        racing = sorted(alive.keys() - set(decision.resting))
+        for position, name in enumerate(order(racing, plan.seed, number)):
+            if not budget.has_room(name):
+                break
+            done = float(number * len(candidates) + position)
+            observer.advance("measure", done, f"round {number + 1} of {plan.most_rounds}: {name}")
+            with budget.spending(name):
+                blocks.append(bench.run_block(alive[name], number, position))
         for name in [name for name in alive if _failures(blocks, name) >= 2]:
             del alive[name]
-        newly = drop(blocks, [by_id[name] for name in alive], plan.drop_ratio)
-        for name, why in newly.items():
-            dropped[name] = why
+        decision = budget.judged(judge(blocks, list(alive.values())))
+        dropped |= decision.dropped
+        for name in decision.dropped:
             alive.pop(name, None)
-        if not alive:
-            break
-    observer.finish("measure")
-    return Measured(blocks=tuple(blocks), dropped=dropped)
+        number += 1
+    observer.finish("measure", decision.stopped or "")
+    return Measured(blocks=tuple(blocks), dropped=dropped, stopped=decision.stopped)
+
+
+class _Budget:
+    """Seconds of the device that may be used up; a block that would not fit is not begun."""
+
+    def __init__(self, limit_s: float | None, clock: Callable[[], float]) -> None:
+        self._limit_s = math.inf if limit_s is None else limit_s
+        self._clock = clock
+        self._begin = clock()
+        self._longest: dict[str, float] = {}
+        self._is_used_up = False
+
+    def has_room(self, name: str) -> bool:
+        """Tell whether another block of this candidate fits, by the longest that it has had; by the longest of all before its first."""
+        expected = self._longest.get(name, max(self._longest.values(), default=0.0))
+        self._is_used_up = self._is_used_up or self._clock() - self._begin + expected > self._limit_s
+        return not self._is_used_up
+
+    @contextlib.contextmanager
+    def spending(self, name: str) -> Iterator[None]:
+        """Note how long a block takes."""
+        begin = self._clock()
+        yield
+        self._longest[name] = max(self._longest.get(name, 0.0), self._clock() - begin)
+
+    def judged(self, decision: Decision) -> Decision:
+        """Return the decision, ended when the budget is."""
+        if not self._is_used_up or decision.stopped is not None:
+            return decision
+        return msgspec.structs.replace(decision, stopped=f"the budget of {self._limit_s:g} s was used up")
 
 
 def _failures(blocks: Sequence[Block], name: str) -> int:

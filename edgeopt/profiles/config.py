@@ -24,6 +24,10 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Overrides of `domain.run.MeasurePlan`; None leaves its default. Times in seconds; what a candidate has not done after `block_timeout_s` hangs."""
 
     rounds: Annotated[int, msgspec.Meta(ge=2, le=200)] | None = None
+    min_rounds: Annotated[int, msgspec.Meta(ge=2, le=200)] | None = None
+    max_rounds: Annotated[int, msgspec.Meta(ge=2, le=200)] | None = None
+    epsilon: Annotated[float, msgspec.Meta(gt=0, le=0.5)] | None = None
+    budget_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     block_min_s: Annotated[float, msgspec.Meta(ge=0.01, le=600)] | None = None
     block_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)] | None = None

@@ -82,7 +82,7 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """What figures depend on. Results of different conditions are not to be compared. None: the device does not say.
 
-    `threads` are the settings that were measured, 0 means all cores. `block_min_s` in seconds.
+    `threads` are the settings that were measured, 0 means all cores. `rounds` were run, `stopped` says why no more. `block_min_s` in seconds.
     """
 
     board: str | None
@@ -96,6 +96,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     runtime_version: str | None
     threads: tuple[int, ...]
     rounds: int
+    stopped: str | None = None
     block_min_s: float
     seed: int
     samples: int | None

@@ -46,12 +46,12 @@ def is_clean(block: Block) -> bool:
 
 def clean_blocks(run: Run, candidate: str) -> tuple[Block, ...]:
     """Return the blocks of a candidate that count, in the order in which they ran: clean ones, or all that ended when the plan accepts disturbed ones."""
-    accepted = run.plan.accept_disturbed
-    return tuple(
-        block
-        for block in run.blocks
-        if block.candidate == candidate and (is_clean(block) or (accepted and _ended(block)))
-    )
+    return tuple(block for block in run.blocks if block.candidate == candidate and counts(run, block))
+
+
+def counts(run: Run, block: Block) -> bool:
+    """Tell whether a block counts in this run: it is clean, or it ended and the plan accepts disturbed ones."""
+    return is_clean(block) or (run.plan.accept_disturbed and _ended(block))
 
 
 def _ended(block: Block) -> bool:

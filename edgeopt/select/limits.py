@@ -18,7 +18,22 @@ from edgeopt.select.wording import BYTES_PER_MB, interval, megabytes, ms, number
 
 def broken_limits(run: Run, goal: Goal, summary: Summary) -> tuple[Objection, ...]:
     """Return an objection for every limit that the candidate breaks or was not shown to keep. `run` has its raw blocks."""
-    return (*_evidence(run, goal, summary), *_agreement(goal, summary), *_quantities(run, goal, summary))
+    return (*broken_by_nature(run, goal, summary), *_quantities(run, goal, summary))
+
+
+def broken_by_nature(run: Run, goal: Goal, summary: Summary) -> tuple[Objection, ...]:
+    """Return the objections that no further round can lift: evidence, agreement and size."""
+    return (*_evidence(run, goal, summary), *_agreement(goal, summary), *_size(goal, summary))
+
+
+def latency_doubts(run: Run, goal: Goal, summary: Summary) -> bool:
+    """Tell whether it is still open if the candidate keeps the limits of its latency."""
+    return any(not objection.certain for objection in _latency(run, goal, summary))
+
+
+def is_too_slow(run: Run, goal: Goal, summary: Summary) -> bool:
+    """Tell whether it is certain that the candidate breaks a limit of its latency."""
+    return any(objection.certain for objection in _latency(run, goal, summary))
 
 
 def _evidence(run: Run, goal: Goal, s: Summary) -> Iterator[Objection]:
@@ -56,16 +71,23 @@ def _agreement(goal: Goal, s: Summary) -> Iterator[Objection]:
         )
 
 
-def _quantities(run: Run, goal: Goal, s: Summary) -> Iterator[Objection]:
+def _size(goal: Goal, s: Summary) -> Iterator[Objection]:
+    if goal.max_size_mb is not None and s.size_bytes > goal.max_size_mb * BYTES_PER_MB:
+        sentence = f"its size is {megabytes(s.size_bytes)}, the goal allows {number(goal.max_size_mb)} MB"
+        yield Objection(sentence=sentence, certain=True)
+
+
+def _latency(run: Run, goal: Goal, s: Summary) -> Iterator[Objection]:
     if goal.max_latency_p50_ms is not None and s.p50_ms is not None:
         yield from _p50(run, goal.max_latency_p50_ms, s)
     if goal.max_latency_p90_ms is not None and s.p50_ms is not None:
         yield from _p90(run, goal.max_latency_p90_ms, s)
+
+
+def _quantities(run: Run, goal: Goal, s: Summary) -> Iterator[Objection]:
+    yield from _latency(run, goal, s)
     if goal.max_memory_mb is not None:
         yield from _memory(goal.max_memory_mb, s)
-    if goal.max_size_mb is not None and s.size_bytes > goal.max_size_mb * BYTES_PER_MB:
-        sentence = f"its size is {megabytes(s.size_bytes)}, the goal allows {number(goal.max_size_mb)} MB"
-        yield Objection(sentence=sentence, certain=True)
     if goal.objective == "energy" and s.energy_mj is None:
         yield Objection(sentence=f"its energy is not known: {why(s, 'energy_mj')}", certain=False)
 

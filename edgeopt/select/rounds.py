@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 
-from edgeopt.domain.goal import Objective
-from edgeopt.domain.run import Block, Candidate, MeasurePlan
-from edgeopt.select.blocks import ORIGINAL, block_ms, is_clean
+from edgeopt.domain.run import MeasurePlan
 from edgeopt.select.statistics import median
-from edgeopt.select.wording import number
+from edgeopt.select.wording import number as digits
 
 ROUNDS_BEFORE_DROP = 2
 OVERHEAD_S = 1.5
@@ -29,51 +28,36 @@ def round_order(candidate_ids: Sequence[str], seed: int, round_: int) -> tuple[s
     )
 
 
-def drop_dominated(
-    blocks: Sequence[Block], candidates: Sequence[Candidate], ratio: float = 1.3, *, objective: Objective = "latency"
-) -> dict[str, str]:
-    """Return the candidates that are not worth more time, each with the sentence that says why.
+def gross_losers(levels: Mapping[str, Mapping[int, float]], ratio: float, judged: Collection[str]) -> dict[str, str]:
+    """Return who is not worth more time, each with the sentence that says why.
 
-    Gross dominance (measuring notes: a race's first look, which needs no distribution): after two rounds, a candidate whose block was more than `ratio`
-    times that of the leader, or of the original where that was faster, in *every* round in which both were clean. The leader has the lowest
-    median over its clean blocks. The original is never dropped. A slow candidate may be the smallest, so with another objective nobody is.
+    Gross dominance (a race's first look, which needs no distribution): after two rounds, a candidate whose block took more than `ratio` times as long as that of
+    the leader in *every* round that both have. The leader has the lowest median over its rounds.
 
     Args:
-        blocks: so far.
-        candidates: still in the race.
+        levels: candidate -> round -> logarithm of its block's level.
         ratio: above 1.
-        objective: of the goal.
+        judged: who may be lost; all others are only there to lead.
     """
-    levels = {candidate.id: _levels(blocks, candidate.id) for candidate in candidates}
     raced = {name: found for name, found in levels.items() if len(found) >= ROUNDS_BEFORE_DROP}
-    if objective != "latency" or not raced:
+    if not raced:
         return {}
     leader = min(raced, key=lambda name: (median(list(raced[name].values())), name))
-    kept = {candidate.id for candidate in candidates if candidate.variant == ORIGINAL}
-    best = _best_of_round([levels[name] for name in {leader, *kept}])
-    dropped = {}
-    for name in sorted(raced.keys() - kept):
-        times = [level / best[round_] for round_, level in raced[name].items() if round_ in best]
-        if len(times) >= ROUNDS_BEFORE_DROP and min(times) > ratio:
-            dropped[name] = (
-                f"in each of {len(times)} rounds it took at least {number(min(times))} times as long as the leader ({leader}) or the original, so it was not measured further"
+    lost = {}
+    for name in sorted(raced.keys() & set(judged)):
+        behind = [level - raced[leader][number] for number, level in raced[name].items() if number in raced[leader]]
+        if len(behind) >= ROUNDS_BEFORE_DROP and min(behind) > math.log(ratio):
+            least = digits(math.exp(min(behind)))
+            lost[name] = (
+                f"in each of {len(behind)} rounds it took at least {least} times as long as the leader ({leader}), so it was not measured further"
             )
-    return dropped
-
-
-def _levels(blocks: Sequence[Block], name: str) -> dict[int, float]:
-    return {block.round: block_ms(block) for block in blocks if block.candidate == name and is_clean(block)}
-
-
-def _best_of_round(levels: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    rounds = {round_ for found in levels for round_ in found}
-    return {round_: min(found[round_] for found in levels if round_ in found) for round_ in rounds}
+    return lost
 
 
 def estimate_seconds(plan: MeasurePlan, candidates: int, load_s: float = OVERHEAD_S) -> float:
-    """Return for how many seconds a device will be busy: all rounds of all candidates, and one process each for the answers.
+    """Return for how many seconds a device will be busy at most: all rounds of all candidates, or the budget, and one process each for the answers.
 
-    An upper estimate where an inference is fast and candidates are dropped; one inference that takes longer than `block_min_s` makes it longer.
+    Candidates are dropped on the way, so it mostly takes far less; one inference that takes longer than `block_min_s` makes it longer.
 
     Args:
         plan: how long and how often.
@@ -81,4 +65,5 @@ def estimate_seconds(plan: MeasurePlan, candidates: int, load_s: float = OVERHEA
         load_s: seconds that a block needs to start its process, import the runtime and load the model.
     """
     block_s = load_s + plan.warmup_min_s + plan.block_min_s
-    return candidates * (plan.rounds * block_s + load_s)
+    rounds_s = candidates * plan.most_rounds * block_s
+    return candidates * load_s + (rounds_s if plan.budget_s is None else min(rounds_s, plan.budget_s))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeopt.domain.run import MeasurePlan
-from edgeopt.select.rounds import drop_dominated, estimate_seconds, round_order
-from tests.builders import make_block, make_blocks, make_candidate, make_failure
+from edgeopt.select.rounds import estimate_seconds, gross_losers, round_order
 
 names = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=8)
 
@@ -38,46 +39,42 @@ def test_everyone_is_first_about_equally_often() -> None:
     assert min(firsts.values()) > 70
 
 
-ORIGINAL, FAST, SLOW = (make_candidate(name) for name in ("original", "fast", "slow"))
-ALL = (ORIGINAL, FAST, SLOW)
+def logs(**levels: list[float]) -> dict[str, dict[int, float]]:
+    return {name: {number: math.log(ms) for number, ms in enumerate(values)} for name, values in levels.items()}
 
 
-def test_far_behind_in_every_round_is_dropped_with_a_sentence() -> None:
-    blocks = make_blocks("fast@all", [10, 10]) + make_blocks("slow@all", [20, 14])
-    dropped = drop_dominated(blocks, ALL, 1.3)
-    assert set(dropped) == {"slow@all"}
-    assert "fast@all" in dropped["slow@all"]
-    assert "1.4" in dropped["slow@all"]
+def test_far_behind_in_every_round_is_lost_with_a_sentence() -> None:
+    lost = gross_losers(logs(fast=[10, 10], slow=[20, 14]), 1.3, ["fast", "slow"])
+    assert set(lost) == {"slow"}
+    assert "fast" in lost["slow"]
+    assert "1.4" in lost["slow"]
 
 
 def test_one_round_within_reach_saves_a_candidate() -> None:
-    blocks = make_blocks("fast@all", [10, 10, 10]) + make_blocks("slow@all", [20, 12, 20])
-    assert drop_dominated(blocks, ALL, 1.3) == {}
+    assert gross_losers(logs(fast=[10, 10, 10], slow=[20, 12, 20]), 1.3, ["slow"]) == {}
 
 
-def test_original_is_never_dropped() -> None:
-    blocks = make_blocks("fast@all", [1, 1]) + make_blocks("original@all", [50, 50])
-    assert drop_dominated(blocks, ALL, 1.3) == {}
+def test_only_who_is_judged_is_lost() -> None:
+    assert gross_losers(logs(fast=[1, 1], slow=[50, 50]), 1.3, ["fast"]) == {}
 
 
 @pytest.mark.parametrize("rounds", [0, 1])
-def test_nobody_is_dropped_before_two_rounds(rounds: int) -> None:
-    blocks = make_blocks("fast@all", [1] * rounds) + make_blocks("slow@all", [50] * rounds)
-    assert drop_dominated(blocks, ALL, 1.3) == {}
+def test_nobody_is_lost_before_two_rounds(rounds: int) -> None:
+    assert gross_losers(logs(fast=[1] * rounds, slow=[50] * rounds), 1.3, ["fast", "slow"]) == {}
 
 
-def test_failed_or_missing_blocks_are_no_evidence() -> None:
-    """One good round is not two, and a block of a candidate that is out says nothing."""
-    blocks = (
-        *make_blocks("fast@all", [1, 1]),
-        *make_blocks("slow@all", [50, 50], failures={1: make_failure()}),
-        *make_blocks("gone@all", [0.001, 0.001]),
-        make_block("slow@all", 1, ()),
-    )
-    assert drop_dominated(blocks, ALL, 1.3) == {}
+def test_rounds_without_the_leader_are_no_evidence() -> None:
+    levels = {"fast": {0: 0.0, 1: 0.0}, "slow": {0: 4.0, 2: 4.0}}
+    assert gross_losers(levels, 1.3, ["slow"]) == {}
 
 
 def test_estimate_counts_every_block_and_the_answers() -> None:
     plan = MeasurePlan(rounds=8, block_min_s=1.0, warmup_min_s=0.5)
     assert estimate_seconds(plan, 3, load_s=0.5) == 3 * (8 * 2.0 + 0.5)
     assert estimate_seconds(plan, 0) == 0
+
+
+def test_estimate_is_for_all_rounds_of_a_race_and_within_the_budget() -> None:
+    plan = MeasurePlan(max_rounds=10, block_min_s=1.0, warmup_min_s=0.5)
+    assert estimate_seconds(plan, 3, load_s=0.5) == 3 * (10 * 2.0 + 0.5)
+    assert estimate_seconds(msgspec.structs.replace(plan, budget_s=5.0), 3, load_s=0.5) == 5.0 + 3 * 0.5
