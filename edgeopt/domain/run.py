@@ -129,10 +129,9 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy, `stopped` why the rounds
-    ended (None: not told).
+    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy.
 
-    `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
+    `stopped` says why the rounds ended (None: not told). `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
     spent on them.
     """
 

@@ -45,10 +45,9 @@ def paired_interval(values: Sequence[float], alpha: float) -> Paired | None:
     count = len(values)
     if count < MIN_FOR_T:
         return None
-    if 0.5**count <= alpha:
-        middle, low, high = hodges_lehmann(values, 2 * alpha)
-        if low is not None and high is not None:
-            return Paired(low=low, middle=middle, high=high, rounds=count)
+    middle, low, high = hodges_lehmann(values, 2 * alpha)
+    if low is not None and high is not None:
+        return Paired(low=low, middle=middle, high=high, rounds=count)
     middle = statistics.fmean(values)
     reach = t_quantile(1 - alpha, count - 1) * statistics.stdev(values) / math.sqrt(count)
     return Paired(low=middle - reach, middle=middle, high=middle + reach, rounds=count)
