@@ -177,10 +177,11 @@ class Race:
 
     def _cannot_win(self, name: str, leader: str, found: Paired) -> bool:
         """A tie with the leader may still be won by being leaner or simpler."""
-        if found.middle > math.log1p(self._plan.epsilon):
-            return True
+        return found.middle > math.log1p(self._plan.epsilon) or not self._wins_ties(name, leader)
+
+    def _wins_ties(self, name: str, leader: str) -> bool:
         tied = [self._as_if(leader, 1.0), self._as_if(name, 1.0 + 1e-9)]
-        return best_of(tied, self._goal.objective).candidate == leader
+        return best_of(tied, self._goal.objective).candidate == name
 
     def _as_if(self, name: str, p50_ms: float) -> Summary:
         """The candidate with what is known of it by now, at a made-up latency that leaves the decision to everything else."""
@@ -211,7 +212,9 @@ class Race:
         if leader is not None and self._is_decided(contenders, leader, left, is_look=is_look):
             if len(contenders) == 1:
                 return f"{leader} is ahead of all others"
-            return f"the {len(contenders)} that are left are within {percent(self._plan.epsilon)} of {leader}"
+            return (
+                f"none of the {len(contenders)} that are left beats {leader} by more than {percent(self._plan.epsilon)}"
+            )
         if done >= most:
             return f"{most} rounds are the most that are run; {', '.join(contenders)} could not be told apart or from the limits"
         return None
@@ -234,6 +237,9 @@ class Race:
         return all(self._is_tied(name, leader) for name in contenders if name != leader)
 
     def _is_tied(self, name: str, leader: str) -> bool:
-        found = self._against(name, leader, ALPHA / 2)
+        """Is it equivalent to the leader: not faster by epsilon, and not slower by it if it may win a tie? Two one-sided tests, each at 5 % (Schuirmann 1987)."""
+        found = self._against(name, leader, ALPHA)
         reach = math.log1p(self._plan.epsilon)
-        return found is not None and -reach < found.low and found.high < reach
+        if found is None or found.low <= -reach:
+            return False
+        return found.high < reach or not self._wins_ties(name, leader)

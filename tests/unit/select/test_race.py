@@ -113,7 +113,7 @@ def test_a_small_difference_is_found_by_comparing_inside_rounds() -> None:
 def test_ties_end_the_race_without_a_loser() -> None:
     raced = race({"original": 10.0, "int8": 10.0, "other": 10.0})
     assert raced.dropped == {}
-    assert raced.stopped.startswith("the 3 that are left are within 2.00 %")
+    assert raced.stopped.startswith("none of the 3 that are left beats")
     assert max(raced.rounds.values()) <= 12
 
 
