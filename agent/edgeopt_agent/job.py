@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from edgeopt_agent import setting as settings
+from edgeopt_agent.arguments import Arguments
 from edgeopt_agent.errors import AgentError
 from edgeopt_agent.runtimes import TABLE
 
@@ -12,11 +13,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from edgeopt_agent.arguments import Arguments
     from edgeopt_agent.session import Session
 
 MODES = ("time", "outputs", "check", "energy")
-_DAY_S = 24 * 3600.0
+_HOUR_S = 3600.0
+_DAY_S = 24 * _HOUR_S
 _MILLION = 1_000_000
 _MIN_MEMORY_BYTES = 1 << 20
 
@@ -57,6 +58,14 @@ def _memory(args: Arguments) -> int | None:
     return max(args.count("memory_bytes"), _MIN_MEMORY_BYTES)
 
 
+def _cool_down(args: Arguments) -> dict[str, float]:
+    return {
+        "max_s": args.number("max_s", 0, _HOUR_S, default=0),
+        "margin_c": args.number("margin_c", 0, 100, default=3),
+        "canary_ratio": args.number("canary_ratio", 1, 10, default=1.05),
+    }
+
+
 def _of_mode(session: Session, args: Arguments, mode: str) -> dict[str, Any]:
     if mode == "time":
         return {
@@ -65,6 +74,7 @@ def _of_mode(session: Session, args: Arguments, mode: str) -> dict[str, Any]:
             "max_s": args.number("max_s", 0.001, _DAY_S),
             "warmup_min_s": args.number("warmup_min_s", 0, _DAY_S),
             "warmup_min_inferences": args.number("warmup_min_inferences", 1, _MILLION),
+            "cool_down": _cool_down(Arguments(args.mapping("cool_down") if "cool_down" in args.values else {})),
         }
     if mode == "energy":
         from edgeopt_agent import energy

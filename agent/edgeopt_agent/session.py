@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from edgeopt_agent.calm import Reference
+
 
 class Session:
     """One conversation.
@@ -36,6 +38,8 @@ class Session:
         self.lock = DeviceLock(tree.lock, _wider_lock(tree) if ephemeral else None)
         self.runtimes: tuple[list[dict[str, Any]], dict[str, str]] | None = None
         """What `probe` found; importing a runtime takes seconds on a small board, and only the verb `runtime` changes the answer."""
+        self.reference: Reference | None = None
+        """How warm and how fast the board was before its first timed block."""
         self.stops = 0
         """How often this process was stopped and went on again."""
         self._scratch: str | None = None

@@ -144,6 +144,10 @@ def _block(session: Session, args: Arguments) -> Result:
         from edgeopt_agent import energy
 
         return energy.run(session, checked)
+    if checked["mode"] == "time":
+        from edgeopt_agent import calm
+
+        return calm.run(session, checked)
     return block.run(session, checked, timeout_s=checked["timeout_s"])
 
 

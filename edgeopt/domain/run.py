@@ -51,6 +51,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     what was resident at the end of the timed part: anonymous memory is what a board can run out of, pages of files can be read again. `conditions_before/after` are what the agent
     read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts. `warmup_ns` are the inferences after the first that do not count,
     `latencies_ns` those that do; `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved. `timed` are the kernel's counters over the timed part.
+    `cool_down_s` is how long the board was left alone before, until it was as cool and as fast as at the session's beginning.
     """
 
     candidate: str
@@ -75,6 +76,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     conditions_after: dict[str, Any] = {}
     flags: tuple[str, ...] = ()
     wall_ns: int | None = None
+    cool_down_s: float | None = None
 
 
 class OutputCheck(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +104,7 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     `rounds` is a fixed number, in which only gross losers are dropped. None: the race decides after each round who goes on, between `min_rounds` and `max_rounds`, and
     calls levels within `epsilon` alike. `budget_s` limits the time on the device, whatever is undecided then; None does not.
 
+    `cool_down_max_s`: a block waits at most so long until the board is within 3 degrees and 5 % of the temperature and speed it had at first; 0 for no wait.
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
     """
@@ -121,6 +124,7 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     drop_ratio: float = 1.3
     output_samples: int = 64
     accept_disturbed: bool = False
+    cool_down_max_s: float = 30.0
 
     @property
     def most_rounds(self) -> int:

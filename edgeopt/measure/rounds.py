@@ -79,8 +79,10 @@ class Bench:
             "max_s": self.plan.block_max_s,
             "warmup_min_s": self.plan.warmup_min_s,
             "warmup_min_inferences": self.plan.warmup_min_inferences,
+            "cool_down": {"max_s": self.plan.cool_down_max_s},
         }
-        reply = self.session.call("block", job, timeout_s=self.plan.block_timeout_s + 60.0)
+        waiting_s = self.plan.block_timeout_s + self.plan.cool_down_max_s + 60.0
+        reply = self.session.call("block", job, timeout_s=waiting_s)
         return block_from_reply(reply, candidate=candidate.id, number=number, position=position)
 
 
@@ -107,6 +109,7 @@ def block_from_reply(reply: dict[str, Any], *, candidate: str, number: int, posi
             "conditions_after",
             "flags",
             "wall_ns",
+            "cool_down_s",
         )
         if reply.get(name) is not None
     }
