@@ -22,7 +22,7 @@ GOAL_KEYS = (
 )
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
 """Those of `domain.model.Task`, which would be slow to import for --help."""
-MEASURE_KEYS = ("rounds", "max_rounds", "budget_s", "block_min_s", "seed", "accept_disturbed")
+MEASURE_KEYS = ("rounds", "max_rounds", "budget_s", "block_min_s", "seed", "accept_disturbed", "energy")
 
 
 def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -132,6 +132,11 @@ def measure_options(function: F) -> F:
             is_flag=True,
             default=None,
             help="Rank disturbed blocks, too: for boards that are never quiet.",
+        ),
+        click.option(
+            "--energy/--no-energy",
+            default=None,
+            help="Measure energy, too, about a minute for each candidate, where there is a power sensor (default: when it is the objective).",
         ),
         click.option("--threads", help="Thread counts to try, with commas between; 0 means all cores."),
     )(function)

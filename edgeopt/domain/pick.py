@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from edgeopt.domain.energy import Energy
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.prior import PriorCheck
 
@@ -16,7 +17,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One candidate. Latencies in ms, memory and size in bytes; None comes with a sentence in `reasons` under the field's name.
 
     `p50_ms` is the Hodges-Lehmann level of the block medians with its exact 95 % interval `p50_low_ms`, `p50_high_ms`. `p90_ms` is the early-stopping
-    order statistic over all clean blocks. `ratio` compares with the original inside rounds (1 is equal, below 1 is faster), with its interval.
+    order statistic over all clean blocks. `energy_mj` is the net energy of an inference, by which candidates are ranked; `energy` has the rest. `ratio` compares with the original inside rounds (1 is equal, below 1 is faster), with its interval.
     """
 
     candidate: str
@@ -44,6 +45,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     reasons: dict[str, str] = {}
     flags: tuple[str, ...] = ()
+    energy: Energy | None = None
 
 
 class Loser(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,7 @@ class Loser(msgspec.Struct, frozen=True, kw_only=True):
 class Pick(msgspec.Struct, frozen=True, kw_only=True):
     """The chosen candidate (None when the goal is not met or the measurement does not say), and a reason for every other.
 
-    `prior`: what was expected of each candidate before it was measured, and how that turned out.
+    `prior`: what was expected of each candidate before it was measured, and how that turned out. `energy_note`: that energy tells no more than latency.
     """
 
     status: Literal["picked", "goal-not-met", "inconclusive"]
@@ -68,3 +70,4 @@ class Pick(msgspec.Struct, frozen=True, kw_only=True):
     losers: tuple[Loser, ...] = ()
     summaries: tuple[Summary, ...] = ()
     prior: tuple[PriorCheck, ...] = ()
+    energy_note: str | None = None

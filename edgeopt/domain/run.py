@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgeopt.domain.device import Device, Profile
+from edgeopt.domain.energy import EnergyWindow, PowerSensor
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.prior import Prior
@@ -107,6 +108,9 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     `cool_down_max_s`: a block waits at most so long until the board is within 3 degrees and 5 % of the temperature and speed it had at first; 0 for no wait.
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
+
+    `energy`: measure energy windows when there is a sensor: always, never, or (`auto`) when the goal is energy. Each rests for `energy_idle_s`, works for at least
+    `energy_load_s` and `energy_min_inferences`, and rests again; a slow sensor makes them longer.
     """
 
     seed: int = 0
@@ -125,6 +129,11 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     output_samples: int = 64
     accept_disturbed: bool = False
     cool_down_max_s: float = 30.0
+    energy: bool | Literal["auto"] = "auto"
+    energy_rounds: int = 3
+    energy_idle_s: float = 5.0
+    energy_load_s: float = 10.0
+    energy_min_inferences: int = 50
 
     @property
     def most_rounds(self) -> int:
@@ -133,7 +142,7 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy.
+    """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy; empty when there are `energy_windows`.
 
     `stopped` says why the rounds ended (None: not told). `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
     spent on them.
@@ -156,6 +165,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     blocks: tuple[Block, ...]
     output_checks: tuple[OutputCheck, ...]
     energy_reason: str
+    energy_sensor: PowerSensor | None = None
+    energy_windows: tuple[EnergyWindow, ...] = ()
     dropped_early: dict[str, str] = {}
     priors: tuple[Prior, ...] = ()
     pruned: dict[str, str] = {}

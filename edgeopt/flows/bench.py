@@ -17,6 +17,7 @@ from edgeopt.domain.run import Run
 from edgeopt.errors import SamplesError
 from edgeopt.flows.build import build
 from edgeopt.flows.connect import open_session, runtime_site
+from edgeopt.flows.energy import sense
 from edgeopt.flows.on_device import bring, check_outputs, measure, record
 from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.release import install_pick
@@ -73,7 +74,8 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
         session.lock("deploy" if install else "bench", Owner.this_process(run_id))
         trial = bring(session, run_id, job, built, samples, Path(work), observer)
         trial, checks = check_outputs(trial, observer)
-        run = record(trial, checks, measure(trial, checks, observer))
+        measured = measure(trial, checks, observer)
+        run = record(trial, checks, measured, sense(trial, measured, observer))
         pick = choose(run, job.goal, summarise(run))
         ResultsStore(places.database_url, places.runs).save_run(run, pick)
         installs = install and pick.candidate is not None

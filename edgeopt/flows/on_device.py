@@ -17,6 +17,7 @@ from edgeopt.domain.variant import Built
 from edgeopt.flows import expectation
 from edgeopt.flows.build import Build, built_only, compare_answers
 from edgeopt.flows.connect import runtime_site
+from edgeopt.flows.energy import Sensed
 from edgeopt.flows.prepare import Job
 from edgeopt.flows.trial import Trial
 from edgeopt.measure.outputs import Fetched, fetch_outputs
@@ -135,11 +136,11 @@ def measure(trial: Trial, checks: tuple[OutputCheck, ...], observer: Observer) -
     """Run the rounds over every candidate that answered."""
     broken = {check.candidate for check in checks if check.failure is not None}
     alive = [candidate for candidate in trial.candidates if candidate.id not in broken]
-    race = Race(record(trial, checks, Measured(blocks=(), dropped={})), trial.job.goal)
+    race = Race(record(trial, checks, Measured(blocks=(), dropped={}), Sensed()), trial.job.goal)
     return measure_candidates(trial.bench, alive, order=round_order, judge=race.after_round, observer=observer)
 
 
-def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured) -> Run:
+def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured, sensed: Sensed) -> Run:
     """Write everything down, so that nothing has to be measured twice."""
     job = trial.job
     return Run(
@@ -158,7 +159,9 @@ def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured) ->
         candidates=trial.candidates,
         blocks=measured.blocks,
         output_checks=checks,
-        energy_reason=_energy_reason(trial.facts),
+        energy_reason=sensed.reason,
+        energy_sensor=sensed.sensor,
+        energy_windows=sensed.windows,
         dropped_early=measured.dropped,
         priors=trial.priors,
         pruned=trial.pruned,
@@ -176,8 +179,3 @@ def _synthetic(samples: Samples) -> SamplesInfo:
         digest=samples.digest,
         synthetic=True,
     )
-
-
-def _energy_reason(facts: dict[str, Any]) -> str:
-    sensors = facts.get("sensors") or {}
-    return str(sensors.get("power_reason") or "no power sensor of this device is read yet")

@@ -11,11 +11,12 @@ from edgeopt.domain.observer import Observer
 from edgeopt.domain.prior import Prior
 from edgeopt.domain.variant import Skipped
 from edgeopt.flows.build import expected_build, plan_job
+from edgeopt.flows.energy import wants_energy
 from edgeopt.flows.expectation import foresee
-from edgeopt.flows.prepare import prepare
+from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.request import Request
 from edgeopt.profiles.places import Places
-from edgeopt.select.rounds import estimate_seconds
+from edgeopt.select.rounds import estimate_energy_seconds, estimate_seconds
 
 
 class PlannedVariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +75,16 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         variants=variants,
         candidates=candidates,
         rounds=job.plan.most_rounds,
-        device_seconds=estimate_seconds(job.plan, candidates),
+        device_seconds=_device_seconds(job, candidates),
         build_seconds=building.seconds,
         build_reason=building.reason,
         expectations=outlook.sentences,
     )
+
+
+def _device_seconds(job: Job, candidates: int) -> float:
+    energy_s = estimate_energy_seconds(job.plan, candidates) if wants_energy(job.plan, job.goal) else 0.0
+    return estimate_seconds(job.plan, candidates) + energy_s
 
 
 def _planned(planned: Planned | Skipped, expected: Mapping[str, Prior]) -> PlannedVariant:

@@ -32,6 +32,9 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     block_timeout_s: Annotated[float, msgspec.Meta(ge=1, le=3600)] | None = None
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)] | None = None
     accept_disturbed: bool | None = None
+    energy: bool | Literal["auto"] | None = None
+    energy_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
+    energy_load_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] | None = None
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

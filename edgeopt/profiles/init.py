@@ -154,6 +154,14 @@ def render_config(answers: Answers) -> str:
         _line("block_timeout_s", None, 120.0, "seconds after which a candidate counts as hanging"),
         _line("seed", None, 0, "of every random choice"),
         _line(
+            "energy",
+            None,
+            "auto",
+            "true, false, or auto: measure energy when it is the objective and there is a sensor",
+        ),
+        _line("energy_rounds", None, 3, "energy windows of every candidate"),
+        _line("energy_load_s", None, 10.0, "seconds of work in each, at least; it rests for five before and after"),
+        _line(
             "accept_disturbed",
             None,
             False,

@@ -135,6 +135,7 @@ class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[Summary, ...]
     variants: tuple[VariantEntry, ...]
     energy_reason: str
+    energy_note: str | None = None
     conditions: Conditions
     prior: tuple[PriorCheck, ...] = ()
     pruned: dict[str, str] = {}

@@ -64,6 +64,7 @@ def _measured(run: Run, pick: Pick) -> dict[str, Any]:
         "candidates": pick.summaries,
         "variants": tuple(_variant(variant, in_folder=False) for variant in run.variants),
         "energy_reason": run.energy_reason,
+        "energy_note": pick.energy_note,
         "conditions": conditions_of(run),
         "prior": pick.prior,
         "pruned": run.pruned,

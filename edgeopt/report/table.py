@@ -11,6 +11,7 @@ from edgeopt.domain.run import Run
 from edgeopt.domain.variant import Built, Variant
 from edgeopt.report.cells import UNKNOWN, figure, megabytes, percent, safe
 from edgeopt.report.conditions import conditions_line
+from edgeopt.report.energy import energy_lines
 from edgeopt.report.fidelity import fidelity_lines
 
 if TYPE_CHECKING:
@@ -32,8 +33,7 @@ def candidate_table(run: Run, pick: Pick) -> Group:
     parts: list[Any] = [title, chosen, Text("")]
     if pick.summaries:
         parts += [CandidateTable(pick), Text("")]
-    if all(summary.energy_mj is None for summary in pick.summaries):
-        parts.append(Text(safe(f"energy: not measured ({run.energy_reason})")))
+    parts += [Text(line, overflow="fold") for line in energy_lines(run, pick)]
     told = fidelity_lines(run.variants)
     if told:
         parts += [Text(line, overflow="fold") for line in told]

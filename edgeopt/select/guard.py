@@ -1,6 +1,6 @@
 """Never ship a variant that is worse than the original on the device at hand, in the quantity that the user asked for.
 
-Latency has noise, so a variant must not be *shown* to be slower; memory, size and energy are compared as they are. The guard holds whatever the limits
+Latency and energy have noise, so a variant must not be *shown* to be slower or hungrier; memory and size are compared as they are. The guard holds whatever the limits
 say of the original itself: a limit that rules the original out does not make a worse variant good.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from edgeopt.domain.energy import Figure
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Summary
 from edgeopt.domain.run import Run
@@ -32,6 +33,8 @@ def worse_than_original(run: Run, goal: Goal, s: Summary, summaries: Sequence[Su
         yield from _larger("peak memory", s.peak_memory_bytes, original.peak_memory_bytes, megabytes)
     elif goal.objective == "size":
         yield from _larger("size", s.size_bytes, original.size_bytes, megabytes)
+    elif s.energy is not None and s.energy.ratio is not None:
+        yield from _hungrier(s.energy.ratio)
     elif s.energy_mj is not None:
         yield from _larger("energy", s.energy_mj, original.energy_mj, lambda value: f"{number(value)} mJ")
 
@@ -52,6 +55,17 @@ def _slower(s: Summary) -> Iterator[Objection]:
         times = f"{number(s.ratio)}{interval(s.ratio_low, s.ratio_high)}"
         yield Objection(
             sentence=f"is slower than the original with as many threads: {times} times its time", certain=True
+        )
+
+
+def _hungrier(ratio: Figure) -> Iterator[Objection]:
+    if ratio.low is None and ratio.value > 1:
+        sentence = f"seems to need more energy than the original, {number(ratio.value)} times as much by one window"
+        yield Objection(sentence=sentence, certain=False)
+    elif ratio.low is not None and ratio.low > 1:
+        times = f"{number(ratio.value)}{interval(ratio.low, ratio.high)}"
+        yield Objection(
+            sentence=f"needs more energy than the original with as many threads: {times} times as much", certain=True
         )
 
 

@@ -13,6 +13,7 @@ from edgeopt.domain.pick import Loser, Pick, Summary
 from edgeopt.domain.run import Run
 from edgeopt.domain.variant import Built, Skipped
 from edgeopt.select.blocks import ORIGINAL
+from edgeopt.select.energy import constant_power
 from edgeopt.select.guard import worse_than_original
 from edgeopt.select.limits import broken_limits
 from edgeopt.select.objection import Objection, failure_of, measurement_doubts, why
@@ -62,6 +63,7 @@ def choose(run: Run, goal: Goal, summaries: Sequence[Summary]) -> Pick:
         losers=(*(Loser(name=name, reason=why) for name, why in lost.items()), *_never_measured(run)),
         summaries=tuple(summaries),
         prior=compare(run.priors, summaries),
+        energy_note=constant_power([s.energy for s in summaries if s.energy is not None]),
     )
 
 

@@ -71,7 +71,9 @@ def _alike(candidates: Sequence[Summary], key: Key, epsilon: float) -> list[Summ
 
 
 def frontier(candidates: Sequence[Summary], objective: Objective) -> tuple[str, ...]:
-    """Return the candidates worth knowing: every other one is matched by one of them, within EPSILON, in latency, memory, size and agreement alike.
+    """Return the candidates worth knowing: every other one is matched by one of them in everything that counts, within EPSILON.
+
+    What counts is latency, memory, size, energy where it was measured, and agreement.
 
     Ranked from the best; a candidate enters unless one before it covers it. Unlike plain dominance with a tolerance, which can go round in a circle, this
     always keeps the first.
@@ -85,7 +87,7 @@ def frontier(candidates: Sequence[Summary], objective: Objective) -> tuple[str, 
 
 
 def _covers(one: Summary, other: Summary) -> bool:
-    alike = all(key(one) <= key(other) * (1 + EPSILON) for key in (latency, memory, size))
+    alike = all(key(one) <= key(other) * (1 + EPSILON) for key in (latency, memory, size, energy))
     return alike and _agreement(one) >= _agreement(other) - AGREEMENT_EPSILON
 
 

@@ -67,3 +67,8 @@ def estimate_seconds(plan: MeasurePlan, candidates: int, load_s: float = OVERHEA
     block_s = load_s + plan.warmup_min_s + plan.block_min_s
     rounds_s = candidates * plan.most_rounds * block_s
     return candidates * load_s + (rounds_s if plan.budget_s is None else min(rounds_s, plan.budget_s))
+
+
+def estimate_energy_seconds(plan: MeasurePlan, candidates: int, load_s: float = OVERHEAD_S) -> float:
+    """Return for how many seconds energy windows will keep a device busy, with a sensor that is read ten times a second; slower ones take longer."""
+    return candidates * plan.energy_rounds * (2 * plan.energy_idle_s + plan.energy_load_s + load_s)

@@ -20,6 +20,7 @@ from edgeopt.domain.run import Block, Candidate, OutputCheck, Run
 from edgeopt.domain.variant import Built, Fidelity
 from edgeopt.errors import RunUnreadable
 from edgeopt.select.blocks import EXCLUDING, block_ms, clean_blocks, is_flagged, is_timed, original_of
+from edgeopt.select.energy import energy_of, ranked_mj
 from edgeopt.select.statistics import (
     MIN_FOR_INTERVAL,
     early_stopping_quantile,
@@ -71,7 +72,10 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
     reasons |= {name: silent for name, value in _named(load_ms, first_ms, peak) if value is None}
     reasons |= _reasons(p50, "p50_ms", "p50_low_ms", "p50_high_ms") | _reasons(p90, "p90_ms")
     reasons |= _reasons(ratio, "ratio", "ratio_low", "ratio_high")
-    reasons |= {"energy_mj": run.energy_reason} | ({"verdict": doubt} if doubt else {})
+    energy, unmeasured = energy_of(run, candidate)
+    energy_mj, unranked = (None, unmeasured) if energy is None else ranked_mj(energy)
+    reasons |= {"energy": unmeasured} if energy is None else {}
+    reasons |= ({"energy_mj": unranked} if energy_mj is None else {}) | ({"verdict": doubt} if doubt else {})
     return Summary(
         candidate=candidate.id,
         variant=variant.name,
@@ -91,13 +95,14 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
         load_ms=load_ms,
         first_ms=first_ms,
         peak_memory_bytes=peak,
-        energy_mj=None,
+        energy_mj=energy_mj,
         agreement=None if fidelity is None else fidelity.agreement,
         agreement_lower=None if fidelity is None else fidelity.agreement_lower,
         agreement_where=None if fidelity is None else fidelity.where,
         verdict=verdict,
         reasons=reasons,
         flags=tuple(sorted({flag for block in blocks for flag in block.flags})),
+        energy=energy,
     )
 
 
