@@ -7,6 +7,7 @@ heads, first and last layers fall out of it by themselves. On SqueezeNet scatter
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -108,8 +109,22 @@ def _best_scattered(
             left -= costs[name]
     if not chosen:
         return None
-    words = ", ".join(f"{name} (+{gains[name]:.1f} dB)" for name in chosen)
-    return FloatPart(layers=frozenset(chosen), gain_db=gain_of(frozenset(chosen)), words=words)
+    kept, gain = _given_back(frozenset(chosen), gain_of, gains)
+    words = ", ".join(f"{name} (+{gains[name]:.1f} dB)" for name in chosen if name in kept)
+    return FloatPart(layers=kept, gain_db=gain, words=words)
+
+
+def _given_back(
+    chosen: frozenset[str], gain_of: Callable[[AbstractSet[str]], float], gains: dict[str, float]
+) -> tuple[frozenset[str], float]:
+    """The reverse pass: alone each was worth it, beside the others one may not be any more. Returns the layers that are, and what they gain together."""
+    kept, gain = chosen, gain_of(chosen)
+    for name in sorted(chosen, key=lambda each: gains[each]):
+        rest = kept - {name}
+        without_it = gain_of(rest) if rest else -math.inf
+        if without_it > gain - LEAST_GAIN_DB:
+            kept, gain = rest, without_it
+    return kept, gain
 
 
 def _costs(network: Network) -> dict[str, float]:

@@ -313,6 +313,30 @@ def test_a_stem_is_left_in_float_rather_than_scattered_layers_that_gain_little_m
     assert worth_float(network, judge(lambda _: 0.0), 0.6) is None
 
 
+def test_of_layers_that_help_alone_those_are_given_back_that_gain_nothing_beside_the_others(tmp_path):
+    chain = nets.Chain().conv(4).op("Relu").conv(8).op("Relu").conv(8).op("Relu").conv(8)
+    network = nets.int8(chain.model(), nets.feeds(tmp_path))
+    first, _, one, other = [layer.name for layer in network.layers]
+
+    def judge(gains):
+        """A stem in float harms: it is about scattered layers."""
+
+        def of(model):
+            held = {tensor.name for tensor in model.graph.initializer}
+            left = {layer.name for layer in network.layers if f"{layer.name}_w_codes" not in held}
+            return 20.0 + gains(left) - 5.0 * (first in left)
+
+        return of
+
+    either = worth_float(network, judge(lambda left: 2.0 * bool({one, other} & left)), 0.9)
+    assert either is not None
+    assert len(either.layers) == 1
+    both = worth_float(network, judge(lambda left: 2.0 * len({one, other} & left)), 0.9)
+    assert both is not None
+    assert both.layers == {one, other}
+    assert both.gain_db == pytest.approx(4.0)
+
+
 def test_where_no_layer_in_float_would_help_the_recipe_says_so(tmp_path):
     with pytest.raises(Refused, match="would help in float"):
         nets.quantise(
