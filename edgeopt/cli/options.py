@@ -22,7 +22,7 @@ GOAL_KEYS = (
 )
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
 """Those of `domain.model.Task`, which would be slow to import for --help."""
-MEASURE_KEYS = ("rounds", "max_rounds", "budget_s", "block_min_s", "seed", "accept_disturbed", "energy")
+MEASURE_KEYS = ("rounds", "max_rounds", "budget_s", "block_min_s", "seed", "accept_disturbed", "energy", "settings")
 
 
 def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -139,6 +139,11 @@ def measure_options(function: F) -> F:
             help="Measure energy, too, about a minute for each candidate, where there is a power sensor (default: when it is the objective).",
         ),
         click.option("--threads", help="Thread counts to try, with commas between; 0 means all cores."),
+        click.option(
+            "--settings",
+            type=click.Choice(["auto", "fixed"]),
+            help="Compare threads, fast cores and spinning in short blocks first (auto, unless --threads is given), or run on all cores (fixed).",
+        ),
     )(function)
 
 

@@ -106,6 +106,9 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     calls levels within `epsilon` alike. `budget_s` limits the time on the device, whatever is undecided then; None does not.
 
     `cool_down_max_s`: a block waits at most so long until the board is within 3 degrees and 5 % of the temperature and speed it had at first; 0 for no wait.
+    `settings`: `auto` compares ways of running (threads, clusters, spinning) in short blocks first and races the best; `fixed` uses the thread counts that were given, which
+    naming any does, too.
+
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
 
@@ -134,6 +137,7 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     energy_idle_s: float = 5.0
     energy_load_s: float = 10.0
     energy_min_inferences: int = 50
+    settings: Literal["auto", "fixed"] = "auto"
 
     @property
     def most_rounds(self) -> int:
@@ -145,7 +149,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that was built and measured, under which conditions. `energy_reason` says why there is no energy; empty when there are `energy_windows`.
 
     `stopped` says why the rounds ended (None: not told). `priors` are what was expected of candidates before the device was asked. `pruned` says of candidates, and of variants by their name, why no device time was
-    spent on them.
+    spent on them. `screen_blocks` are the short blocks in which settings were compared before the rounds (`<variant>@<setting>`), `pruned_settings` says by the setting's short name
+    why one did not go on.
     """
 
     schema: Literal[1] = 1
@@ -171,4 +176,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     priors: tuple[Prior, ...] = ()
     pruned: dict[str, str] = {}
     stopped: str | None = None
+    screen_blocks: tuple[Block, ...] = ()
+    pruned_settings: dict[str, str] = {}
     versions: dict[str, str] = {}

@@ -22,6 +22,7 @@ from edgeopt.flows.on_device import bring, check_outputs, measure, record
 from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.release import install_pick
 from edgeopt.flows.request import Request
+from edgeopt.flows.screen import screen_settings
 from edgeopt.measure.session import Owner
 from edgeopt.measure.ship import Shipped
 from edgeopt.profiles.places import Places
@@ -74,6 +75,7 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
         session.lock("deploy" if install else "bench", Owner.this_process(run_id))
         trial = bring(session, run_id, job, built, samples, Path(work), observer)
         trial, checks = check_outputs(trial, observer)
+        trial, checks = screen_settings(trial, checks, observer)
         measured = measure(trial, checks, observer)
         run = record(trial, checks, measured, sense(trial, measured, observer))
         pick = choose(run, job.goal, summarise(run))

@@ -166,6 +166,8 @@ def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured, se
         priors=trial.priors,
         pruned=trial.pruned,
         stopped=measured.stopped,
+        screen_blocks=trial.screen_blocks,
+        pruned_settings=trial.pruned_settings,
         versions={"edgeopt": __version__, "onnxruntime (device)": trial.runtime_version},
     )
 

@@ -17,6 +17,7 @@ from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.request import Request
 from edgeopt.profiles.places import Places
 from edgeopt.select.rounds import estimate_energy_seconds, estimate_seconds
+from edgeopt.select.settings import screen_outlook
 
 
 class PlannedVariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,7 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     """The plan. `rounds` and `device_seconds` are upper limits: candidates that fall behind are dropped early.
 
     `build_seconds` is for this computer, right within a factor of two or three, for what is not kept from before; None with `build_reason`.
+    `screen_seconds`, a part of `device_seconds`, compare settings; then `candidates` are the most that go on.
     `expectations` are sentences: what is expected of whom, and what would not be measured.
     """
 
@@ -53,6 +55,7 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     device_seconds: float
     build_seconds: float | None = None
     build_reason: str | None = None
+    screen_seconds: float = 0.0
     expectations: tuple[str, ...] = ()
 
 
@@ -64,7 +67,9 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
     outlook = foresee(job, [(p.recipe.name, p.recipe.encoding) for p in to_build])
     variants = tuple(_planned(p, outlook.priors) for p in planned)
     building = expected_build(job, planned)
-    candidates = len(to_build) * len(job.threads) - len(outlook.lost)
+    worth = len(to_build) - len(outlook.lost)
+    screen = screen_outlook(job.plan, job.profile, job.goal, worth)
+    candidates = screen.candidates or worth * len(job.threads)
     return DryRun(
         app=job.app,
         device=job.device.name,
@@ -75,7 +80,8 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         variants=variants,
         candidates=candidates,
         rounds=job.plan.most_rounds,
-        device_seconds=_device_seconds(job, candidates),
+        device_seconds=_device_seconds(job, candidates) + screen.seconds,
+        screen_seconds=screen.seconds,
         build_seconds=building.seconds,
         build_reason=building.reason,
         expectations=outlook.sentences,

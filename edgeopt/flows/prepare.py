@@ -70,6 +70,8 @@ def prepare(
     model = _inspect(model_path, request, config, observer)
     goal = decode(msgspec.to_builtins(config.goal) | request.goal, Goal, source="the goal")
     plan = decode(msgspec.to_builtins(config.measure) | request.measure, MeasurePlan, source="the measuring options")
+    if request.threads or device.threads or profile.threads != (0,):
+        plan = msgspec.structs.replace(plan, settings="fixed")
     inputs = read_inputs(request, config, base, model, plan.seed, observer)
     named = inputs.info is not None
     if invent and not named:

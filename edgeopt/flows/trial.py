@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edgeopt.domain.prior import Prior
-from edgeopt.domain.run import Candidate
+from edgeopt.domain.run import Block, Candidate
 from edgeopt.flows.build import Build
 from edgeopt.flows.prepare import Job
 from edgeopt.measure.outputs import Fetched
@@ -22,7 +22,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Variants, samples and runtime on the device, ready to be measured.
 
     `work` is a folder of this computer that lives as long as the session; `answers` are the device's own outputs by candidate. `priors` and `pruned`: what was
-    expected, and what is not worth device time.
+    expected, and what is not worth device time; `screen_blocks` and `pruned_settings`: of the settings.
     """
 
     run_id: str
@@ -38,4 +38,6 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     candidates: tuple[Candidate, ...]
     priors: tuple[Prior, ...] = ()
     pruned: dict[str, str] = {}
+    screen_blocks: tuple[Block, ...] = ()
+    pruned_settings: dict[str, str] = {}
     answers: dict[str, Fetched] = {}

@@ -35,6 +35,7 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     energy: bool | Literal["auto"] | None = None
     energy_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
     energy_load_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] | None = None
+    settings: Literal["auto", "fixed"] | None = None
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -152,6 +152,7 @@ def render_config(answers: Answers) -> str:
         _line("budget_s", None, 600, "most seconds that the rounds may take on the board"),
         _line("block_min_s", None, 1.0, "seconds per candidate and round, at least"),
         _line("block_timeout_s", None, 120.0, "seconds after which a candidate counts as hanging"),
+        _line("settings", None, "fixed", "all cores and nothing else; auto compares threads and fast cores first"),
         _line("seed", None, 0, "of every random choice"),
         _line(
             "energy",

@@ -115,7 +115,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A measured run and the pick from it. `status` is the verdict: exit codes 0, 1 and 3 in this order.
 
-    `prior` is what was expected of each candidate, and how it turned out; `pruned` says what was not measured at all, and why.
+    `prior` is what was expected of each candidate, and how it turned out; `pruned` says what was not measured at all, and why; `pruned_settings` the same of settings.
     """
 
     schema: Literal[1] = 1
@@ -139,6 +139,7 @@ class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
     conditions: Conditions
     prior: tuple[PriorCheck, ...] = ()
     pruned: dict[str, str] = {}
+    pruned_settings: dict[str, str] = {}
 
 
 class DeployDocument(BenchDocument, frozen=True, kw_only=True):

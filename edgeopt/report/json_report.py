@@ -68,6 +68,7 @@ def _measured(run: Run, pick: Pick) -> dict[str, Any]:
         "conditions": conditions_of(run),
         "prior": pick.prior,
         "pruned": run.pruned,
+        "pruned_settings": run.pruned_settings,
     }
 
 

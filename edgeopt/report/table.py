@@ -39,6 +39,9 @@ def candidate_table(run: Run, pick: Pick) -> Group:
         parts += [Text(line, overflow="fold") for line in told]
     surprises = [check.sentence for check in pick.prior if check.sentence is not None]
     parts += [Text(safe(f"expectation: {sentence}"), overflow="fold") for sentence in surprises]
+    if run.pruned_settings:
+        parts += [Text(""), Text("settings that did not go on:")]
+        parts += [Text(safe(f"  @{name}: {why}"), overflow="fold") for name, why in run.pruned_settings.items()]
     if pick.losers:
         parts += [Text(""), Text("not picked:")]
         parts += [Text(safe(f"  {loser.name}: {loser.reason}"), overflow="fold") for loser in pick.losers]

@@ -132,6 +132,22 @@ class TestCpu:
         assert (facts["cores"], facts["max_mhz"], facts["model"]) == (3, 1800, None)
         assert facts["model_reason"]
 
+    def test_kinds_of_cores_the_fastest_first(self, tmp_path: Path) -> None:
+        base = "/sys/devices/system/cpu"
+        kinds = {0: (406, 1803000), 1: (406, 1803000), 4: (1024, 2850000), 5: (1024, 2850000), 6: (1024, 2850000)}
+        files = {f"{base}/cpu{n}/cpu_capacity": f"{capacity}\n" for n, (capacity, _) in kinds.items()}
+        files |= {f"{base}/cpu{n}/cpufreq/cpuinfo_max_freq": f"{khz}\n" for n, (_, khz) in kinds.items()}
+        root = tree(tmp_path, files)
+        assert cpu.clusters(root, frozenset({0, 1, 4, 5})) == [
+            {"cores": [4, 5], "capacity": 1024, "max_mhz": 2850},
+            {"cores": [0, 1], "capacity": 406, "max_mhz": 1803},
+        ]
+
+    def test_cores_of_which_the_kernel_says_nothing_are_one_kind(self, tmp_path: Path) -> None:
+        root = tree(tmp_path, {f"/sys/devices/system/cpu/cpu{n}/x": "" for n in range(2)})
+        assert cpu.clusters(root, frozenset({0, 1})) == [{"cores": [0, 1], "capacity": None, "max_mhz": None}]
+        assert cpu.clusters(str(tmp_path / "none")) == []
+
     def test_without_cpufreq_there_is_a_reason(self, tmp_path: Path) -> None:
         assert cpu.frequencies_khz(str(tmp_path)) is None
         assert cpu.governor(str(tmp_path))[0] is None

@@ -327,7 +327,7 @@ def test_the_same_from_python(computer: Computer, tmp_path: Path) -> None:
         "import edgeopt\n"
         "c = edgeopt.compile('model.onnx', samples='samples', out='made', recipes=['original', 'clean'])\n"
         "print([v.name for v in c.variants])\n"
-        "o = edgeopt.bench('model.onnx', samples='samples', device='board', recipes=['original'], rounds=2, block_seconds=0.02, accept_disturbed=True)\n"
+        "o = edgeopt.bench('model.onnx', samples='samples', device='board', recipes=['original'], rounds=2, block_seconds=0.02, accept_disturbed=True, settings='fixed')\n"
         "print(o.pick.status, o.pick.candidate)\n"
         "try: edgeopt.bench('model.onnx', speed=1)\n"
         "except edgeopt.errors.ConfigError as e: print('refused', 'speed' in str(e))\n"

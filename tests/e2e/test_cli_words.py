@@ -249,3 +249,25 @@ def test_a_fault_of_edgeopt_is_a_sentence_unless_the_developer_asks(tmp_path: Pa
     assert quiet.stderr.startswith("error[internal]: edgeopt has a fault: IndexError")
     assert "EDGEOPT_DEBUG=1" in quiet.stderr
     assert "Traceback" in loud.stderr
+
+
+def test_settings_are_compared_before_the_rounds_and_the_run_says_so(computer: Computer) -> None:
+    """On a machine with one core there is nothing to compare."""
+    document = computer.json(*BENCH, "--recipes", "original,int8-dynamic", "--settings", "auto")
+
+    raw = computer.json("runs", "show", "last", "--raw")
+    tried = {block["candidate"].split("@")[1] for block in raw["screen_blocks"]}
+    left = {c["id"].split("@")[1] for c in raw["candidates"]}
+    assert "all" in left
+    assert tried == (left | set(document["pruned_settings"]) if tried else set())
+    assert raw["plan"]["settings"] == "auto"
+    checked = {check["candidate"] for check in raw["output_checks"]}
+    assert {c["id"] for c in raw["candidates"]} == checked
+
+
+def test_naming_threads_leaves_the_settings_alone(computer: Computer) -> None:
+    computer.ok(*BENCH, "--recipes", "original", "--settings", "auto", "--threads", "1")
+
+    raw = computer.json("runs", "show", "last", "--raw")
+    assert [c["id"] for c in raw["candidates"]] == ["original@1"]
+    assert raw["screen_blocks"] == []

@@ -106,12 +106,38 @@ def facts(root: str = "/") -> dict[str, Any]:
     record["features"] = info["features"]
     record["cores"] = len(cores(root)) or info["processors"] or os.cpu_count() or 1
     record["usable_cores"] = usable_cores()
+    record["clusters"] = clusters(root)
     fastest = max(
         (khz for khz in (read_number(root, f"{core}/cpufreq/cpuinfo_max_freq") for core in cores(root)) if khz),
         default=None,
     )
     put(record, "max_mhz", fastest // 1000 if fastest else None, "the kernel shows no cpufreq for its cores")
     return record
+
+
+def clusters(root: str = "/", usable: frozenset[int] | None = None) -> list[dict[str, Any]]:
+    """Return the kinds of cores, the fastest first: {"cores": numbers, "capacity", "max_mhz"}.
+
+    `capacity` is the kernel's own measure (1024 is the fastest core of the board), `max_mhz` cpufreq's; None where the kernel does not say. Cores alike in both are
+    one cluster.
+
+    Args:
+        root: of /sys.
+        usable: numbers of the cores that count; None is this process's affinity on its own machine.
+    """
+    if usable is None and hasattr(os, "sched_getaffinity"):
+        usable = frozenset(os.sched_getaffinity(0))
+    kinds: dict[tuple[int, int], list[int]] = {}
+    for path in cores(root):
+        number = int(path.rsplit("cpu", 1)[1])
+        if usable is None or number in usable:
+            capacity = read_number(root, f"{path}/cpu_capacity") or 0
+            khz = read_number(root, f"{path}/cpufreq/cpuinfo_max_freq") or 0
+            kinds.setdefault((capacity, khz), []).append(number)
+    return [
+        {"cores": numbers, "capacity": capacity or None, "max_mhz": khz // 1000 or None}
+        for (capacity, khz), numbers in sorted(kinds.items(), reverse=True)
+    ]
 
 
 def cores(root: str) -> list[str]:
