@@ -144,10 +144,10 @@ def _set_path(site: str | None) -> None:
         sys.path.insert(0, site)
 
 
-def _load(job: dict[str, Any], reply: Reply, runtime: Runtime) -> tuple[LoadedModel, int]:
+def _load(job: dict[str, Any], reply: Reply, runtime: Runtime, profile: str | None = None) -> tuple[LoadedModel, int]:
     reply.enter("load")
     start = time.perf_counter_ns()
-    model = runtime.load(job["model"], job["setting"])
+    model = runtime.load(job["model"], job["setting"], profile)
     return model, time.perf_counter_ns() - start
 
 
@@ -226,22 +226,27 @@ def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, A
     from edgeopt_agent import digests
     from edgeopt_agent.runtimes import tensors
 
-    model, _ = _load(job, reply, runtime)
+    model, _ = _load(job, reply, runtime, f"{job['out']}-profile")
     samples = tensors.Samples(job["inputs"], model.input_names)
     reply.enter("outputs")
     writer = tensors.Writer(job["out"])
+    placement: tuple[dict[str, int] | None, str | None] = None, "nothing was computed"
     for feed in samples.each(int(job["limit_samples"])):
         outputs = model.run(feed)
+        if not writer.samples:
+            placement = model.placement()  # of one inference: a profile of many would be long
         if writer.bytes + tensors.total_bytes(outputs) > job["limit_bytes"]:
             break
         writer.add(outputs)
     writer.close()
     digest, size = digests.of_file(job["out"])
-    return {
+    result: dict[str, Any] = {
         "samples": writer.samples,
         "file": {"path": job["out"], "bytes": size, "sha256": digest},
         "provider_used": model.provider_used,
     }
+    put(result, "placement", *placement)
+    return result
 
 
 def _check(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:

@@ -111,6 +111,11 @@ def check_outputs(trial: Trial, observer: Observer) -> tuple[Trial, tuple[Output
 
 
 def _check(fetched: Fetched, trial: Trial) -> OutputCheck:
+    found = _compare(fetched, trial)
+    return msgspec.structs.replace(found, placement=fetched.placement, placement_reason=fetched.placement_reason)
+
+
+def _compare(fetched: Fetched, trial: Trial) -> OutputCheck:
     model, teacher = trial.job.model, trial.built.teacher
     if fetched.path is None or teacher is None:
         return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=fetched.failure)

@@ -16,7 +16,7 @@ MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the answers of one candidate lie on the host (`.npz`, arrays `s<i>.<j>`), or why there are none."""
+    """Where the answers of one candidate lie on the host (`.npz`, arrays `s<i>.<j>`), or why there are none; and on which providers its nodes ran."""
 
     candidate: str
     path: Path | None
@@ -24,6 +24,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     failure: Failure | None
     runtime_version: str | None
+    placement: dict[str, int] | None = None
+    placement_reason: str | None = None
 
 
 def fetch_outputs(bench: Bench, candidate: Candidate, folder: Path) -> Fetched:
@@ -53,4 +55,6 @@ def fetch_outputs(bench: Bench, candidate: Candidate, folder: Path) -> Fetched:
         samples=int(reply["samples"]),
         failure=None,
         runtime_version=reply.get("runtime_version"),
+        placement=reply.get("placement"),
+        placement_reason=reply.get("placement_reason"),
     )

@@ -126,6 +126,13 @@ class TestOutputs:
                 np.testing.assert_array_equal(found[f"s{number}.1"], inputs[f"s{number}.0"] - inputs[f"s{number}.1"])
         assert result["samples"] == 3
 
+    def test_every_node_is_placed_and_the_profile_is_not_left_behind(self, locked: Client, tmp_path: Path) -> None:
+        result = locked.call("block", **self.job(put(locked, tmp_path, models.TWO_INPUTS, models.samples(3, 2))))
+        assert result["placement"] == {"CPUExecutionProvider": 2}
+        assert [path.name for path in Path(result["file"]["path"]).parent.iterdir()] == [
+            Path(result["file"]["path"]).name
+        ]
+
     @pytest.mark.parametrize(
         ("limits", "samples"), [({"limit_samples": 2}, 2), ({"limit_bytes": 16 * 4}, 4), ({"limit_bytes": 0}, 0)]
     )

@@ -1,6 +1,6 @@
 """Inference runtimes: one file each, the only files here that import anything beyond the standard library, and only when they are used.
 
-A runtime module has `find(folders)`, `version()`, `providers()` and `load(model, setting)`. A new one is a file and a line in `TABLE`.
+A runtime module has `find(folders)`, `version()`, `providers()` and `load(model, setting, profile)`. A new one is a file and a line in `TABLE`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
         output_names: list[str]
         provider_used: str
 
+        def placement(self) -> tuple[dict[str, int] | None, str | None]:
+            """Return ({provider: number of nodes that ran there}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
+
     class Runtime(Protocol):
         """One inference runtime."""
 
@@ -35,8 +38,8 @@ if TYPE_CHECKING:
         def providers(self) -> list[str]:
             """Import the runtime and return what it can run on."""
 
-        def load(self, model: str, setting: dict[str, Any]) -> LoadedModel:
-            """Open a model file with exactly this setting: runtime, provider, threads (0: all usable cores), spinning and arena where it says so."""
+        def load(self, model: str, setting: dict[str, Any], profile: str | None = None) -> LoadedModel:
+            """Open a model file with exactly this setting: runtime, provider, threads (0: all usable cores), spinning and arena where it says so. `profile`: where it may write what it did."""
 
 
 TABLE = {"onnxruntime": "edgeopt_agent.runtimes.ort"}

@@ -7,6 +7,7 @@ import re
 from functools import partial
 
 from edgeopt_agent.probes.cpu import usable_cores
+from edgeopt_agent.runtimes import placement
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,13 +53,18 @@ class Session:
     """An open model. `run` is onnxruntime's own, with nothing of ours round it: it is what is timed."""
 
     def __init__(self, session: Any) -> None:
+        self._session = session
         self.input_names = [str(item.name) for item in session.get_inputs()]
         self.output_names = [str(item.name) for item in session.get_outputs()]
         self.provider_used = str(session.get_providers()[0])
         self.run = partial(session.run, self.output_names)
 
+    def placement(self) -> tuple[dict[str, int] | None, str | None]:
+        """Return ({provider: number of nodes that ran there}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
+        return placement.of_session(self._session)
 
-def load(model: str, setting: dict[str, Any]) -> Session:
+
+def load(model: str, setting: dict[str, Any], profile: str | None = None) -> Session:
     """Open a model file.
 
     Args:
@@ -66,6 +72,7 @@ def load(model: str, setting: dict[str, Any]) -> Session:
         setting: provider, threads, and optionally spinning and arena. Threads are those inside an operator (0: all usable cores, which are those of an affinity);
             operators run one after the other. `spinning`: idle threads wait for work in a loop (`session.intra_op.allow_spinning`). `arena`: freed memory is kept
             for the next inference (`enable_cpu_mem_arena`). None leaves the runtime's own choice.
+        profile: where the runtime may write what it did, for `placement`; the beginning of a file's path. It takes time: never when something is timed.
     """
     onnxruntime = _import()
     options = onnxruntime.SessionOptions()
@@ -76,6 +83,9 @@ def load(model: str, setting: dict[str, Any]) -> Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if setting["spinning"] else "0")
     if setting.get("arena") is not None:
         options.enable_cpu_mem_arena = setting["arena"]
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     options.log_severity_level = _ERRORS_ONLY
     wanted = setting["provider"]
     # An unknown provider would be replaced with a warning on stdout; asked this way, the replacement shows in `provider_used`.
