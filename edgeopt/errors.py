@@ -27,6 +27,7 @@ EdgeoptError                      message, hint (what to do next), code (stable 
 │   ├── AgentLost                 agent-lost: the agent died or was killed
 │   ├── AgentError                agent-error: the agent answered with an error that has no class of its own
 │   ├── HealthCheckFailed         health-check-failed: the new release does not answer as measured
+│   ├── MeterError                meter: the power meter of this computer's network does not answer, or not as a meter does
 │   └── NotInstalled              not-installed, no-previous
 ├── StoreError             4      the results database or the cache on this computer
 ├── BuildFailed            4      a confined child of this computer could not do its work at all
@@ -226,6 +227,12 @@ class HealthCheckFailed(DeviceError):
     """A release does not answer as it was measured; nothing was switched."""
 
     code = "health-check-failed"
+
+
+class MeterError(DeviceError):
+    """The meter that this computer was to read does not answer, or not as a meter does."""
+
+    code = "meter"
 
 
 class NotInstalled(DeviceError):

@@ -23,6 +23,7 @@ def command() -> None:
 @click.option("--root", default="~/.edgeopt", show_default=True, help="Where the agent keeps its files on the board.")
 @click.option("--identity", help="A private key file on this computer (default: what ssh would use).")
 @click.option("--threads", help="Thread counts to measure, with commas between; 0 means all cores.")
+@click.option("--meter", help="A power meter that this computer reads: shelly://HOST or tasmota://HOST.")
 @click.option("--replace", is_flag=True, help="Overwrite a board of that name.")
 @json_option
 def add(
@@ -34,12 +35,14 @@ def add(
     root: str,
     identity: str | None,
     threads: str | None,
+    meter: str | None,
     replace: bool,
     as_json: bool,
 ) -> None:
     """Add the board NAME to the inventory."""
     from edgeopt.cli.options import _threads
     from edgeopt.domain.device import Device
+    from edgeopt.measure.meters import parse_meter
     from edgeopt.profiles.decode import decode
     from edgeopt.profiles.inventory import add_device
     from edgeopt.profiles.load import load_profile
@@ -49,6 +52,8 @@ def add(
     places = find_places()
     load_profile(profile, places.profiles)
     parse_address(address)
+    if meter is not None:
+        parse_meter(meter)
     fields = {
         "name": name,
         "profile": profile,
@@ -56,6 +61,7 @@ def add(
         "python": python,
         "root": root,
         "identity": identity,
+        "meter": meter,
     }
     device = decode(fields | {"threads": _threads(threads) if threads else None}, Device, source="device")
     add_device(device, places, replace=replace)

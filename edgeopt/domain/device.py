@@ -76,7 +76,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One board of the user's: how to reach it, what kind it is.
 
     `address` is `local:` or `ssh://[user@]host[:port]`. `python` is the interpreter on the board. `root` is where the agent keeps its tree, `~` is the
-    board's home. `threads` overrides the profile's. `identity` is a private key file on the host.
+    board's home. `threads` overrides the profile's. `identity` is a private key file on the host. `meter` is a power meter that the host reads,
+    `shelly://host` or `tasmota://host`.
     """
 
     name: Name
@@ -86,3 +87,4 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     root: str = "~/.edgeopt"
     identity: str | None = None
     threads: tuple[int, ...] | None = None
+    meter: Annotated[str, msgspec.Meta(max_length=200)] | None = None

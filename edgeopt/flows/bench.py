@@ -17,7 +17,7 @@ from edgeopt.domain.run import Run
 from edgeopt.errors import SamplesError
 from edgeopt.flows.build import build
 from edgeopt.flows.connect import open_session, runtime_site
-from edgeopt.flows.energy import sense
+from edgeopt.flows.energy import meter_of, sense, sensors_of, wants_energy, why_no_sensor
 from edgeopt.flows.on_device import bring, check_outputs, measure, record
 from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.release import install_pick
@@ -92,10 +92,13 @@ def _look_first(job: Job, places: Places, observer: Observer, *, ephemeral: bool
         RuntimeMissing, LinkError, PythonMissing.
     """
     observer.stage("look", f"look at {job.device.name}")
+    meter = meter_of(job)
     with open_session(job.device, places, ephemeral=ephemeral) as session:
         facts = session.call("probe", {})
         runtime_site(facts, job.device, "onnxruntime")
     observer.finish("look", "it answers and has the runtime")
+    if meter is None and wants_energy(job.plan, job.goal) and not sensors_of(facts):
+        observer.note(f"Energy cannot be measured: {why_no_sensor(facts, job.profile)}.")
     profile = fitted_to_cpu(job.profile, facts["machine"], facts["cpu"].get("features") or ())
     return msgspec.structs.replace(job, profile=profile)
 

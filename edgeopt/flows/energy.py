@@ -11,8 +11,11 @@ from edgeopt.domain.energy import EnergyWindow, PowerSensor
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import Candidate, MeasurePlan
+from edgeopt.errors import MeterError
+from edgeopt.flows.prepare import Job
 from edgeopt.flows.trial import Trial
 from edgeopt.measure.energy import measure_energy
+from edgeopt.measure.meters import Meter, open_meter, parse_meter
 from edgeopt.measure.rounds import Measured
 from edgeopt.select.energy import not_worth_more
 from edgeopt.select.rounds import estimate_energy_seconds, round_order
@@ -37,6 +40,18 @@ def sensors_of(facts: dict[str, Any]) -> tuple[PowerSensor, ...]:
     return tuple(msgspec.convert(sensor, PowerSensor) for sensor in found)
 
 
+def meter_of(job: Job) -> Meter | None:
+    """Return the device's meter, when energy is wanted and it has one. It is the user's word, so it goes before sensors of the board.
+
+    Raises:
+        ConfigError: its address is wrong.
+        MeterError: it does not answer.
+    """
+    if job.device.meter is None or not wants_energy(job.plan, job.goal):
+        return None
+    return open_meter(parse_meter(job.device.meter))
+
+
 def sense(trial: Trial, measured: Measured, observer: Observer) -> Sensed:
     """Measure the energy of every candidate whose blocks were in order.
 
@@ -47,11 +62,24 @@ def sense(trial: Trial, measured: Measured, observer: Observer) -> Sensed:
     sensors = sensors_of(trial.facts)
     if not wants_energy(job.plan, job.goal):
         return Sensed(reason=_not_asked(job.plan, sensors))
+    try:
+        meter = meter_of(job)
+    except MeterError as error:
+        # It answered before the rounds; what was measured since is not thrown away.
+        return Sensed(reason=error.message)
+    if meter is not None:
+        sensors = (meter.sensor,)
     if not sensors:
-        return Sensed(reason=_no_sensor(trial.facts, job.profile))
+        return Sensed(reason=why_no_sensor(trial.facts, job.profile))
     candidates = [candidate for candidate in trial.candidates if _is_in_order(candidate, measured)]
     windows = measure_energy(
-        trial.bench, candidates, sensors[0], order=round_order, drop=not_worth_more(sensors[0]), observer=observer
+        trial.bench,
+        candidates,
+        sensors[0],
+        order=round_order,
+        drop=not_worth_more(sensors[0]),
+        observer=observer,
+        meter=meter,
     )
     return Sensed(sensor=sensors[0], windows=windows)
 
@@ -70,6 +98,7 @@ def _not_asked(plan: MeasurePlan, sensors: tuple[PowerSensor, ...]) -> str:
     return f"it was not asked for; --energy measures it by {sensors[0].name} (class {sensors[0].grade}) in about {seconds:.0f} s for each candidate"
 
 
-def _no_sensor(facts: dict[str, Any], profile: Profile) -> str:
+def why_no_sensor(facts: dict[str, Any], profile: Profile) -> str:
+    """Return the sentence for a device whose power nothing reads."""
     found = (facts.get("sensors") or {}).get("power_reason") or "the agent found no power sensor"
     return f"{profile.power_reason}; {found}" if profile.power_reason else str(found)

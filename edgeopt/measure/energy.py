@@ -10,7 +10,9 @@ import msgspec
 from edgeopt.domain.energy import EnergyWindow, PowerSensor
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import Candidate
+from edgeopt.measure.meters import Meter, clock_offset_ns
 from edgeopt.measure.rounds import Bench, Order
+from edgeopt_agent.sampler import Sampler
 
 Drop = Callable[[Sequence[EnergyWindow], Sequence[Candidate]], Sequence[str]]
 """(windows so far, candidates) -> ids of those not worth more windows."""
@@ -29,16 +31,18 @@ def measure_energy(
     order: Order,
     drop: Drop,
     observer: Observer,
+    meter: Meter | None = None,
 ) -> tuple[EnergyWindow, ...]:
     """Measure every candidate once a round, in random order; returns the windows in the order in which they were taken.
 
     Args:
         bench: what stays the same.
         candidates: whose blocks were in order.
-        sensor: of the device, as its agent describes it.
+        sensor: of the device, as its agent describes it; or the meter's.
         order: of a round.
         drop: told of all windows after each round, says who needs no more.
         observer: told of the stages.
+        meter: read here instead of a sensor on the device.
 
     Raises:
         AgentLost, LinkLost, LinkTimeout: the conversation ended.
@@ -56,7 +60,8 @@ def measure_energy(
         for position, name in enumerate(order(sorted(alive), plan.seed, number)):
             told = f"round {number + 1} of {plan.energy_rounds}: {name}"
             observer.advance("energy", float(number * len(by_id) + position), told)
-            windows.append(_window(bench, by_id[name], sensor, number, position))
+            reply = _measure(bench, by_id[name], sensor, meter)
+            windows.append(window_from_reply(reply, candidate=name, number=number, position=position))
         alive -= {window.candidate for window in windows if window.failure is not None}
         alive -= set(drop(windows, [by_id[name] for name in sorted(alive)]))
         if not alive:
@@ -65,13 +70,26 @@ def measure_energy(
     return tuple(windows)
 
 
-def _window(bench: Bench, candidate: Candidate, sensor: PowerSensor, number: int, position: int) -> EnergyWindow:
+def _measure(bench: Bench, candidate: Candidate, sensor: PowerSensor, meter: Meter | None) -> dict[str, Any]:
+    """Return the agent's answer for one window; with the samples of the meter, on the device's clock, where there is one."""
+    if meter is None:
+        return _ask(bench, candidate, sensor, sensor.name)
+    offset_ns, error_ns = clock_offset_ns(bench.session)
+    with Sampler(meter.read, list(sensor.rails), sensor.period_s) as sampler:
+        reply = _ask(bench, candidate, sensor, None)
+    samples = [(at + offset_ns, row) for at, row in sampler.samples]
+    # A plug's value is up to one period old.
+    late_ns = round(sensor.period_s * 1e9)
+    return reply | {"samples": samples, "period_s": sensor.period_s, "clock_error_ns": error_ns + late_ns}
+
+
+def _ask(bench: Bench, candidate: Candidate, sensor: PowerSensor, name: str | None) -> dict[str, Any]:
     plan = bench.plan
     idle_s, load_s = sensor.least_times(plan.energy_idle_s, plan.energy_load_s)
     longest_s = _LONGEST * load_s
     limit_s = plan.block_timeout_s + longest_s
     job = bench.job(candidate, "energy") | {
-        "sensor": sensor.name,
+        "sensor": name,
         "idle_s": idle_s,
         "min_s": load_s,
         "min_inferences": plan.energy_min_inferences,
@@ -79,8 +97,7 @@ def _window(bench: Bench, candidate: Candidate, sensor: PowerSensor, number: int
         "warmup_min_s": _WARMUP_S,
         "timeout_s": limit_s,
     }
-    reply = bench.session.call("block", job, timeout_s=limit_s + 2 * idle_s + _SPARE_S)
-    return window_from_reply(reply, candidate=candidate.id, number=number, position=position)
+    return bench.session.call("block", job, timeout_s=limit_s + 2 * idle_s + _SPARE_S)
 
 
 def window_from_reply(reply: dict[str, Any], *, candidate: str, number: int, position: int) -> EnergyWindow:
@@ -89,6 +106,6 @@ def window_from_reply(reply: dict[str, Any], *, candidate: str, number: int, pos
     if reply.get("status") != "ok":
         failure = reply["failure"]
         return msgspec.convert(named | {"failure": f"{failure['kind']}: {failure['detail']}"}, EnergyWindow)
-    told = ("inferences", "idle_before_ns", "idle_after_ns", "period_s", "samples")
+    told = ("inferences", "idle_before_ns", "idle_after_ns", "period_s", "samples", "clock_error_ns")
     known = {name: reply[name] for name in told if name in reply}
     return msgspec.convert(named | known | {"load_ns": reply["load_window_ns"]}, EnergyWindow)

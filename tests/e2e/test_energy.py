@@ -95,6 +95,14 @@ def test_energy_is_measured_ranked_shown_and_kept_raw(computer: Computer, rail: 
     assert "W at work" in said
 
 
+def test_a_meter_is_named_with_the_board(computer: Computer, tmp_path: Path) -> None:
+    options = ("device", "add", "plugged", "--profile", "local", "--address", "local:", "--root", str(tmp_path / "b"))
+    computer.fails(2, "config-invalid", *options, "--meter", "http://192.168.1.20")
+    assert computer.json(*options, "--meter", "tasmota://127.0.0.1:9")["device"]["meter"] == "tasmota://127.0.0.1:9"
+    said = computer.fails(4, "meter", *BENCH, "--device", "plugged", "--energy")
+    assert "does not answer" in said
+
+
 def test_without_a_sensor_one_sentence_says_so(computer: Computer, tmp_path: Path) -> None:
     python = python_with(tmp_path, tmp_path / "nothing")
     options = ("--profile", "local", "--address", "local:", "--root", str(tmp_path / "b"), "--python", str(python))

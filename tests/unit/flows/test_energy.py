@@ -8,11 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgeopt.domain.device import Device
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.observer import Silent
 from edgeopt.domain.run import MeasurePlan
+from edgeopt.errors import MeterError
 from edgeopt.flows import energy
-from edgeopt.flows.energy import sense, sensors_of, wants_energy
+from edgeopt.flows.energy import meter_of, sense, sensors_of, wants_energy
+from edgeopt.measure.meters import Meter
 from edgeopt.measure.rounds import Measured
 from edgeopt.profiles.load import load_profile
 from tests.builders import make_block, make_candidate, make_failure
@@ -22,9 +25,15 @@ FOUND = {"sensors": {"power": [msgspec.to_builtins(SENSOR)]}}
 NONE = {"sensors": {"power": None, "power_reason": "RAPL: Permission denied; sudo chmod"}}
 
 
-def trial(facts: dict[str, Any], *, objective: str = "latency", profile: str = "pi4", **plan: Any) -> Any:
+def make_device(meter: str | None) -> Device:
+    return Device(name="kitchen", profile="pi4", address="local:", meter=meter)
+
+
+def trial(
+    facts: dict[str, Any], *, objective: str = "latency", profile: str = "pi4", meter: str | None = None, **plan: Any
+) -> Any:
     goal = msgspec.convert({"objective": objective}, Goal)
-    job = SimpleNamespace(plan=MeasurePlan(**plan), goal=goal, profile=load_profile(profile))
+    job = SimpleNamespace(plan=MeasurePlan(**plan), goal=goal, profile=load_profile(profile), device=make_device(meter))
     candidates = [make_candidate(name) for name in ("original", "fast", "broken", "slow")]
     return SimpleNamespace(job=job, facts=facts, candidates=candidates, bench=None)
 
@@ -83,3 +92,23 @@ def test_no_sensor_says_what_the_board_and_the_agent_know(asked: list[str]) -> N
     unknown = sense(trial({}, energy=True, profile="pi5"), MEASURED, Silent()).reason
     assert unknown == "the agent found no power sensor"
     assert asked == []
+
+
+def test_a_meter_that_fell_silent_since_is_the_reason_and_nothing_is_lost(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_: Any) -> Any:
+        raise MeterError("the meter at plug does not answer")
+
+    monkeypatch.setattr(energy, "open_meter", silent)
+    sensed = sense(trial(FOUND, energy=True, meter="shelly://plug"), MEASURED, Silent())
+    assert sensed.reason == "the meter at plug does not answer"
+    assert asked == []
+
+
+def test_the_users_meter_goes_before_the_boards_sensor(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    plug = msgspec.structs.replace(SENSOR, name="shelly", grade="E")
+    monkeypatch.setattr(energy, "open_meter", lambda _: Meter(sensor=plug, read=dict))
+    assert sense(trial(FOUND, energy=True, meter="shelly://plug"), MEASURED, Silent()).sensor == plug
+    assert meter_of(trial(FOUND, meter="shelly://plug").job) is None
+    assert asked == ["original@all", "fast@all"]
