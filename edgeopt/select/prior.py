@@ -48,7 +48,7 @@ def expect(
         features: what the board's CPU says it can do; None before it was asked.
     """
     if not profile.roofline:
-        return None, f"nothing was measured on a board of the kind {profile.name!r}, so there is no expectation"
+        return None, f"no board of the kind {profile.name!r} has been measured for it"
     if model.macs is None or model.activations is None:
         return None, f"what an inference computes could not be counted: {model.costs_reason or 'an older record'}"
     lacking = _lacking(profile, features)
