@@ -133,6 +133,7 @@ class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
     frontier: tuple[str, ...]
     losers: tuple[Loser, ...]
     candidates: tuple[Summary, ...]
+    more_time: str | None = None
     variants: tuple[VariantEntry, ...]
     energy_reason: str
     energy_note: str | None = None

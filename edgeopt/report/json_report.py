@@ -62,6 +62,7 @@ def _measured(run: Run, pick: Pick) -> dict[str, Any]:
         "frontier": pick.frontier,
         "losers": pick.losers,
         "candidates": pick.summaries,
+        "more_time": pick.more_time,
         "variants": tuple(_variant(variant, in_folder=False) for variant in run.variants),
         "energy_reason": run.energy_reason,
         "energy_note": pick.energy_note,

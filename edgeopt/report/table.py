@@ -13,6 +13,7 @@ from edgeopt.report.cells import UNKNOWN, figure, megabytes, percent, safe
 from edgeopt.report.conditions import conditions_line
 from edgeopt.report.energy import energy_lines
 from edgeopt.report.fidelity import fidelity_lines
+from edgeopt.report.measurement import measurement_lines
 from edgeopt.report.placement_lines import placement_lines
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def candidate_table(run: Run, pick: Pick) -> Group:
     if told:
         parts += [Text(line, overflow="fold") for line in told]
     parts += [Text(safe(f"placement: {line}"), overflow="fold") for line in placement_lines(run)]
+    parts += [Text(line, overflow="fold") for line in measurement_lines(run, pick)]
     surprises = [check.sentence for check in pick.prior if check.sentence is not None]
     parts += [Text(safe(f"expectation: {sentence}"), overflow="fold") for sentence in surprises]
     if run.pruned_settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeopt.domain.run import Block, Candidate, Run
+from edgeopt.select.regimes import two_levels
 from edgeopt.select.statistics import median
 
 ORIGINAL = "original"
@@ -19,6 +20,7 @@ EXCLUDING = frozenset(
         "clock-step",
         "swapped",
         "unsteady",
+        "two-levels",
     }
 )
 """Flags that keep a block out of every statistic: the board did something else, or ran at another speed, or had not settled. Other flags only warn."""
@@ -29,9 +31,14 @@ def block_ms(block: Block) -> float:
     return median(block.latencies_ns) / 1e6
 
 
+def flags_of(block: Block) -> tuple[str, ...]:
+    """Return the agent's flags, and `two-levels` when the block's inferences switch between two levels, which only its whole series tells."""
+    return block.flags if two_levels(block.latencies_ns) is None else (*block.flags, "two-levels")
+
+
 def is_flagged(block: Block) -> bool:
     """Tell whether a block that ended was disturbed."""
-    return block.failure is None and not EXCLUDING.isdisjoint(block.flags)
+    return block.failure is None and not EXCLUDING.isdisjoint(flags_of(block))
 
 
 def is_timed(block: Block) -> bool:

@@ -16,6 +16,7 @@ from edgeopt.select.blocks import ORIGINAL
 from edgeopt.select.energy import constant_power
 from edgeopt.select.guard import worse_than_original
 from edgeopt.select.limits import broken_limits
+from edgeopt.select.more_time import to_decide_limit, to_tell_apart
 from edgeopt.select.objection import Objection, failure_of, measurement_doubts, why
 from edgeopt.select.prior import compare
 from edgeopt.select.ranking import behind, best_of, frontier, shown
@@ -62,6 +63,7 @@ def choose(run: Run, goal: Goal, summaries: Sequence[Summary]) -> Pick:
         frontier=frontier(sound, _known_objective(goal, sound)),
         losers=(*(Loser(name=name, reason=why) for name, why in lost.items()), *_never_measured(run)),
         summaries=tuple(summaries),
+        more_time=_more_time(run, goal, best, feasible, [s for s in summaries if _is_doubtful(against[s.candidate])]),
         prior=compare(run.priors, summaries),
         energy_note=constant_power([s.energy for s in summaries if s.energy is not None]),
     )
@@ -73,6 +75,19 @@ def objections(run: Run, goal: Goal, s: Summary, summaries: Sequence[Summary]) -
     if failure is not None:
         return (failure,)
     return (*measurement_doubts(run, s), *broken_limits(run, goal, s), *worse_than_original(run, goal, s, summaries))
+
+
+def _is_doubtful(found: Sequence[Objection]) -> bool:
+    return bool(found) and not any(objection.certain for objection in found)
+
+
+def _more_time(
+    run: Run, goal: Goal, best: Summary | None, feasible: Sequence[Summary], doubtful: Sequence[Summary]
+) -> str | None:
+    """What is open: who of two comes first, or whether the nearest keeps the limit."""
+    if best is None:
+        return to_decide_limit(run, goal, best_of(doubtful, goal.objective)) if doubtful else None
+    return to_tell_apart(run, best, feasible) if goal.objective == "latency" else None
 
 
 def _unsound(run: Run, s: Summary) -> bool:
@@ -90,7 +105,7 @@ def _nothing(
     if all(s.p50_ms is None for s in summaries):
         first = next((f"; {s.candidate}: {_sentence(against[s.candidate])}" for s in summaries), "")
         return "inconclusive", f"no candidate could be measured{first}"
-    doubtful = [s for s in summaries if not any(objection.certain for objection in against[s.candidate])]
+    doubtful = [s for s in summaries if _is_doubtful(against[s.candidate])]
     if doubtful:
         nearest = best_of(doubtful, goal.objective)
         return (

@@ -9,26 +9,17 @@ Rules:
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
-
-import msgspec
 
 from edgeopt.domain.pick import Summary, Verdict
 from edgeopt.domain.run import Block, Candidate, OutputCheck, Run
 from edgeopt.domain.variant import Built, Fidelity
 from edgeopt.errors import RunUnreadable
-from edgeopt.select.blocks import EXCLUDING, block_ms, clean_blocks, is_flagged, is_timed, original_of
+from edgeopt.select import levels
+from edgeopt.select.blocks import EXCLUDING, block_ms, clean_blocks, flags_of, is_flagged, is_timed, original_of
 from edgeopt.select.energy import energy_of, ranked_mj
-from edgeopt.select.statistics import (
-    MIN_FOR_INTERVAL,
-    early_stopping_quantile,
-    effective_count,
-    hodges_lehmann,
-    median,
-    needed_samples,
-)
+from edgeopt.select.levels import Level, level, regimes_of
 from edgeopt.select.wording import percent
 
 TRUSTED_HALF_WIDTH = 0.05
@@ -37,15 +28,6 @@ TRUSTED_HALF_WIDTH = 0.05
 
 NO_BOUND = "only the top-1 agreement of a classifier has a bound"
 """For runs that were saved before records said it themselves."""
-
-
-class Level(msgspec.Struct, frozen=True, kw_only=True):
-    """An estimate with its interval. `reason` says why the value, or its interval, is None."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
 
 
 def summarise(run: Run) -> tuple[Summary, ...]:
@@ -62,15 +44,20 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
     blocks = [block for block in run.blocks if block.candidate == candidate.id]
     clean = clean_blocks(run, candidate.id)
     nothing = _why_nothing(run, candidate.id, blocks)
-    p50, p90, ratio = _p50(clean, nothing), _p90(clean, nothing), _ratio(run, candidate, clean, nothing)
-    load_ms = _middle_ms([block.load_ns for block in clean])
-    first_ms = _middle_ms([block.first_ns for block in clean])
+    # What a person accepts as disturbed is taken as it is.
+    regimes = () if run.plan.accept_disturbed else regimes_of(blocks, clean)
+    p50 = levels.p50(clean, regimes, nothing)
+    p90, p99 = levels.tail(clean, 0.9, nothing), levels.tail(clean, 0.99, nothing)
+    ratio = _ratio(run, candidate, clean, nothing)
+    load = levels.of_process([block.load_ns for block in clean], nothing, "clean blocks")
+    first = levels.of_process([block.first_ns for block in clean], nothing, "clean blocks")
     peak = max((block.peak_rss_bytes for block in clean if block.peak_rss_bytes is not None), default=None)
     fidelity, reasons = _agreement(run, candidate, variant)
     verdict, doubt = _verdict(run, candidate.id, blocks, clean, p50)
-    silent = "the agent did not tell it" if clean else nothing
-    reasons |= {name: silent for name, value in _named(load_ms, first_ms, peak) if value is None}
-    reasons |= _reasons(p50, "p50_ms", "p50_low_ms", "p50_high_ms") | _reasons(p90, "p90_ms")
+    reasons |= {"peak_memory_bytes": "the agent did not tell it" if clean else nothing} if peak is None else {}
+    reasons |= _reasons(p50, "p50_ms", "p50_low_ms", "p50_high_ms") | _reasons(p90, "p90_ms") | _reasons(p99, "p99_ms")
+    reasons |= _reasons(load, "load_ms", "load_low_ms", "load_high_ms")
+    reasons |= _reasons(first, "first_ms", "first_low_ms", "first_high_ms")
     reasons |= _reasons(ratio, "ratio", "ratio_low", "ratio_high")
     energy, unmeasured = energy_of(run, candidate)
     energy_mj, unranked = (None, unmeasured) if energy is None else ranked_mj(energy)
@@ -89,11 +76,16 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
         p50_low_ms=p50.low,
         p50_high_ms=p50.high,
         p90_ms=p90.value,
+        p99_ms=p99.value,
         ratio=ratio.value,
         ratio_low=ratio.low,
         ratio_high=ratio.high,
-        load_ms=load_ms,
-        first_ms=first_ms,
+        load_ms=load.value,
+        load_low_ms=load.low,
+        load_high_ms=load.high,
+        first_ms=first.value,
+        first_low_ms=first.low,
+        first_high_ms=first.high,
         peak_memory_bytes=peak,
         energy_mj=energy_mj,
         agreement=None if fidelity is None else fidelity.agreement,
@@ -101,7 +93,8 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
         agreement_where=None if fidelity is None else fidelity.where,
         verdict=verdict,
         reasons=reasons,
-        flags=tuple(sorted({flag for block in blocks for flag in block.flags})),
+        flags=tuple(sorted({flag for block in blocks for flag in flags_of(block)})),
+        regimes=regimes,
         energy=energy,
     )
 
@@ -131,14 +124,12 @@ def _why_nothing(run: Run, candidate: str, blocks: Sequence[Block]) -> str:
 
 def _disturbances(blocks: Sequence[Block]) -> str:
     """Say what happened to the blocks that do not count: `3 foreign-load, 1 failed`."""
-    counted = Counter(flag for block in blocks if block.failure is None for flag in EXCLUDING.intersection(block.flags))
+    counted = Counter(
+        flag for block in blocks if block.failure is None for flag in EXCLUDING.intersection(flags_of(block))
+    )
     counted["failed"] = sum(block.failure is not None for block in blocks)
     counted["without times"] = sum(not is_timed(block) for block in blocks)
     return ", ".join(f"{count} {name}" for name, count in sorted(counted.items()) if count)
-
-
-def _p50(clean: Sequence[Block], nothing: str) -> Level:
-    return _level([block_ms(block) for block in clean], nothing, "clean blocks")
 
 
 def _ratio(run: Run, candidate: Candidate, clean: Sequence[Block], nothing: str) -> Level:
@@ -151,39 +142,9 @@ def _ratio(run: Run, candidate: Candidate, clean: Sequence[Block], nothing: str)
         return Level(value=1.0, low=1.0, high=1.0)
     theirs = {block.round: block_ms(block) for block in clean_blocks(run, original.id)}
     ratios = [block_ms(block) / theirs[block.round] for block in clean if block.round in theirs]
-    return _level(
+    return level(
         ratios, "there is no round in which both it and the original were clean", "rounds shared with the original"
     )
-
-
-def _level(values: Sequence[float], nothing: str, unit: str) -> Level:
-    """Estimate on logarithms; `unit` names the values in the reason."""
-    if not values:
-        return Level(reason=nothing)
-    level, low, high = hodges_lehmann([math.log(value) for value in values])
-    if low is None or high is None:
-        reason = f"a 95 % interval needs {MIN_FOR_INTERVAL} {unit}, there are {len(values)}"
-        return Level(value=math.exp(level), reason=reason)
-    return Level(value=math.exp(level), low=math.exp(low), high=math.exp(high))
-
-
-def _p90(clean: Sequence[Block], nothing: str) -> Level:
-    everything = sorted(latency / 1e6 for block in clean for latency in block.latencies_ns)
-    if not everything:
-        return Level(reason=nothing)
-    worth = effective_count([block.latencies_ns for block in clean])
-    value = early_stopping_quantile(everything, 0.9, effective=worth)
-    needs = f"p90 needs {needed_samples(0.9)} independent inferences, {len(everything)} are worth {worth:.0f}"
-    return Level(value=value, reason=needs if value is None else None)
-
-
-def _middle_ms(values_ns: Sequence[int | None]) -> float | None:
-    known = [value / 1e6 for value in values_ns if value is not None]
-    return median(known) if known else None
-
-
-def _named(load_ms: float | None, first_ms: float | None, peak: int | None) -> tuple[tuple[str, float | None], ...]:
-    return (("load_ms", load_ms), ("first_ms", first_ms), ("peak_memory_bytes", peak))
 
 
 def _reasons(level: Level, *names: str) -> dict[str, str]:

@@ -44,7 +44,8 @@ def test_ordinary_candidate_is_trusted_with_all_its_figures() -> None:
     assert summary.p50_ms == pytest.approx(5.0)
     assert summary.p90_ms == pytest.approx(5.01)
     assert (summary.ratio, summary.ratio_low, summary.ratio_high) == pytest.approx((0.5, 0.5, 0.5))
-    assert (summary.load_ms, summary.first_ms, summary.peak_memory_bytes) == (50.0, 20.0, 80_000_000)
+    assert (summary.load_ms, summary.first_ms, summary.peak_memory_bytes) == pytest.approx((50.0, 20.0, 80_000_000))
+    assert (summary.load_low_ms, summary.first_high_ms) == pytest.approx((50.0, 20.0))
     assert (summary.blocks, summary.flagged_blocks, summary.failed_blocks) == (8, 0, 0)
     assert (summary.energy_mj, summary.reasons["energy_mj"]) == (None, NO_SENSOR)
 
