@@ -66,7 +66,7 @@ def test_a_model_as_given_is_computed_in_its_own_format(dtype: str, ms: float) -
 
 
 def test_silence_has_a_reason() -> None:
-    assert "nothing was measured" in (expected("fp32", roofline=())[1] or "")
+    assert "no board of the kind" in (expected("fp32", roofline=())[1] or "")
     assert "2 threads" in (expected("fp32", threads=2)[1] or "")
     assert "all threads" in (expected("fp32", cores=None)[1] or "")
     uncounted = msgspec.structs.replace(MODEL, macs=None, costs_reason="it has control flow")
