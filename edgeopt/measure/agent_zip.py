@@ -1,7 +1,11 @@
-"""Make the agent's zipapp from the package's own files: the same bytes every time, so that its hash says whether a device has it."""
+"""Make the agent's zipapp from the package's own files: the same bytes every time, so that its hash says whether a device has it.
+
+Docstrings stay at home: they are a quarter of it, and nobody reads them on a board. Lines keep their numbers, so that a traceback in the agent's log points into the sources.
+"""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import io
 import sys
@@ -16,6 +20,8 @@ _MAIN = b'"""Entry of the zipapp."""\n\nimport sys\n\nfrom edgeopt_agent.__main_
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
 _PLAIN_FILE = 0o100644 << 16
 _UNIX = 3
+_FOR_PEOPLE = ("edgeopt_agent/__main__.py", "edgeopt_agent/load.py")
+"""What people start, or call from applications, keeps its docstrings, for `--help` and `help`."""
 
 
 @lru_cache(maxsize=1)
@@ -39,7 +45,26 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 
 def _sources(package: Path) -> dict[str, bytes]:
-    return {path.relative_to(package.parent).as_posix(): path.read_bytes() for path in package.rglob("*.py")}
+    files = {path.relative_to(package.parent).as_posix(): path.read_bytes() for path in package.rglob("*.py")}
+    return {name: data if name in _FOR_PEOPLE else without_docstrings(data) for name, data in files.items()}
+
+
+def without_docstrings(source: bytes) -> bytes:
+    """Return a module in which every statement that is nothing but a string has become empty lines, or `pass` where a body would be empty."""
+    lines = source.splitlines(keepends=True)
+    for node in ast.walk(ast.parse(source)):
+        body = node.body if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) else []
+        texts = [part for part in body if _is_text(part)]
+        for text in texts:
+            for number in range(text.lineno - 1, text.end_lineno or text.lineno):
+                lines[number] = b"\n"
+        if texts and len(texts) == len(body) and not isinstance(node, ast.Module):
+            lines[texts[0].lineno - 1] = b" " * texts[0].col_offset + b"pass\n"
+    return b"".join(lines)
+
+
+def _is_text(part: ast.stmt) -> bool:
+    return isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant) and isinstance(part.value.value, str)
 
 
 def main(argv: list[str]) -> int:

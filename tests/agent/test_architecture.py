@@ -8,9 +8,11 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import edgeopt_agent
 from edgeopt import __version__
-from edgeopt.measure.agent_zip import build_agent, main
+from edgeopt.measure.agent_zip import build_agent, main, without_docstrings
 
 PACKAGE = Path(edgeopt_agent.__file__).parent
 
@@ -67,6 +69,48 @@ def test_the_zipapp_is_small_and_holds_sources_only() -> None:
     assert names == sorted(names)
     assert "__main__.py" in names
     assert all(name.endswith(".py") for name in names)
+
+
+def test_without_docstrings_every_line_of_code_is_where_it_was() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        before, after = path.read_bytes(), without_docstrings(path.read_bytes())
+        assert len(after.splitlines()) == len(before.splitlines())
+        assert statements(after) == statements(before), path
+        assert not any(is_text(node) for node in ast.walk(ast.parse(after))), path
+
+
+def statements(source: bytes) -> list[tuple[int, str]]:
+    """Return the code of a module with the numbers of its lines; texts and `pass` are none."""
+    return [
+        (node.lineno, ast.unparse(node))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.stmt)
+        and not isinstance(node, ast.Pass | ast.ClassDef | ast.FunctionDef | ast.If | ast.With | ast.Try | ast.For)
+        and not is_text(node)
+    ]
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def test_people_still_have_the_help_of_what_they_start_and_call() -> None:
+    with zipfile.ZipFile(io.BytesIO(build_agent()[0])) as archive:
+        for name in ("load.py", "__main__.py"):
+            assert archive.read(f"edgeopt_agent/{name}") == (PACKAGE / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (b'"""Doc."""\nx = 1\n', b"\nx = 1\n"),
+        (b'class A:\n    """Doc.\n\n    More.\n    """\n', b"class A:\n    pass\n\n\n\n"),
+        (b'def f():\n    """Doc."""\n    return "text"\n', b'def f():\n\n    return "text"\n'),
+        (b'x = 1\n"""What x is."""\n', b"x = 1\n\n"),
+    ],
+)
+def test_texts_that_are_statements_go(source: bytes, expected: bytes) -> None:
+    assert without_docstrings(source) == expected
 
 
 def test_the_zipapp_is_the_same_every_time() -> None:
