@@ -230,7 +230,7 @@ def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, A
     samples = tensors.Samples(job["inputs"], model.input_names)
     reply.enter("outputs")
     writer = tensors.Writer(job["out"])
-    placement: tuple[dict[str, int] | None, str | None] = None, "nothing was computed"
+    placement: tuple[dict[str, dict[str, int]] | None, str | None] = None, "nothing was computed"
     for feed in samples.each(int(job["limit_samples"])):
         outputs = model.run(feed)
         if not writer.samples:

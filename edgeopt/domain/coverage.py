@@ -6,6 +6,17 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+FLOAT_PRODUCTS = frozenset(
+    {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose", "LSTM", "GRU"}
+)
+"""Operators of ONNX Runtime that multiply in float."""
+
+INTEGER_PRODUCTS = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger", "MatMulIntegerToFloat", "ConvInteger"}
+    | {"DynamicQuantizeMatMul", "MatMulNBits", "QAttention", "DynamicQuantizeLSTM"}
+)
+"""Operators of ONNX Runtime that multiply integers, or at least weights that are."""
+
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
     """One convolution or matrix product of the file, and whether it runs in int8 under each set of rules. `reason` says why not.

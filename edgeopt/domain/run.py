@@ -83,13 +83,13 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 class OutputCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Answers that the device itself gave, against the original's on the host.
 
-    `placement` is how many nodes of the optimised graph ran on each provider, by the runtime's own profile of one inference; a part that a provider compiled into one counts as one.
+    `placement` is how many nodes of the optimised graph ran on each provider, by kind of kernel, as the runtime's own profile of one inference says; a part that a provider compiled into one counts as one.
     """
 
     candidate: str
     fidelity: Fidelity | None
     failure: Failure | None = None
-    placement: dict[str, int] | None = None
+    placement: dict[str, dict[str, int]] | None = None
     placement_reason: str | None = None
 
 

@@ -24,7 +24,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     failure: Failure | None
     runtime_version: str | None
-    placement: dict[str, int] | None = None
+    placement: dict[str, dict[str, int]] | None = None
     placement_reason: str | None = None
 
 

@@ -14,22 +14,27 @@ from hypothesis import strategies as st
 from edgeopt_agent.runtimes import placement
 
 
-def event(name: str, provider: str | None = "CPUExecutionProvider", category: str = "Node") -> dict[str, Any]:
-    arguments = {"op_name": "Conv"} if provider is None else {"op_name": "Conv", "provider": provider}
+def event(
+    name: str, provider: str | None = "CPUExecutionProvider", category: str = "Node", kind: str = "Conv"
+) -> dict[str, Any]:
+    arguments = {"op_name": kind} if provider is None else {"op_name": kind, "provider": provider}
     return {"cat": category, "name": name, "args": arguments}
 
 
-def test_nodes_are_counted_by_provider_and_each_once() -> None:
+def test_nodes_are_counted_by_provider_and_kind_and_each_once() -> None:
     events = [
         event("model_loading", category="Session"),
         event("a_fence_before"),
         event("a_kernel_time"),
         event("a_kernel_time"),
         event("b_kernel_time", "CUDAExecutionProvider"),
-        event("c_kernel_time"),
+        event("c_kernel_time", kind="QLinearConv"),
         event("d_kernel_time", None),
     ]
-    assert placement.parse_profile(json.dumps(events)) == {"CPUExecutionProvider": 2, "CUDAExecutionProvider": 1}
+    assert placement.parse_profile(json.dumps(events)) == {
+        "CPUExecutionProvider": {"Conv": 1, "QLinearConv": 1},
+        "CUDAExecutionProvider": {"Conv": 1},
+    }
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         output_names: list[str]
         provider_used: str
 
-        def placement(self) -> tuple[dict[str, int] | None, str | None]:
-            """Return ({provider: number of nodes that ran there}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
+        def placement(self) -> tuple[dict[str, dict[str, int]] | None, str | None]:
+            """Return ({provider: {operator: number of nodes that ran there}}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
 
     class Runtime(Protocol):
         """One inference runtime."""

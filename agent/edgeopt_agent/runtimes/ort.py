@@ -59,8 +59,8 @@ class Session:
         self.provider_used = str(session.get_providers()[0])
         self.run = partial(session.run, self.output_names)
 
-    def placement(self) -> tuple[dict[str, int] | None, str | None]:
-        """Return ({provider: number of nodes that ran there}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
+    def placement(self) -> tuple[dict[str, dict[str, int]] | None, str | None]:
+        """Return ({provider: {operator: number of nodes that ran there}}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
         return placement.of_session(self._session)
 
 

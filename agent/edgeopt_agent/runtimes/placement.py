@@ -1,4 +1,7 @@
-"""Which provider ran which nodes: read from the profile that ONNX Runtime writes of one inference. A provider takes only what it supports; the rest runs on the CPU without a word."""
+"""Which provider ran which nodes, and with which kernels: read from the profile that ONNX Runtime writes of one inference.
+
+A provider takes only what it supports; the rest runs on the CPU without a word. And a runtime fuses quantised products into integer kernels by rules of its own version.
+"""
 
 from __future__ import annotations
 
@@ -13,40 +16,44 @@ _MAX_BYTES = 64 << 20
 _KERNEL = "_kernel_time"
 
 
-def parse_profile(text: str) -> dict[str, int]:
-    """Count the nodes of each provider.
+def parse_profile(text: str) -> dict[str, dict[str, int]]:
+    """Count the nodes of each provider by the kind of kernel.
 
     Args:
-        text: the profile: a JSON list of events. A node's run is an event of category `Node` whose name ends with `_kernel_time` and whose arguments name the provider. A node
-            that runs several times (in a loop) is one node; so is a part of the graph that a provider has compiled into one.
+        text: the profile: a JSON list of events. A node's run is an event of category `Node` whose name ends with `_kernel_time` and whose arguments name the provider and the
+            operator. A node that runs several times (in a loop) is one node; so is a part of the graph that a provider has compiled into one.
+
+    Returns:
+        {provider: {operator: nodes}}.
 
     Raises:
         ValueError: it is not JSON, or names no node.
     """
     events = json.loads(text)
-    listed = events if isinstance(events, list) else []
-    nodes = {(_provider(event), str(event["name"])) for event in listed if _provider(event) is not None}
-    counts: dict[str, int] = {}
-    for provider, _ in nodes:
-        if provider is not None:
-            counts[provider] = counts.get(provider, 0) + 1
+    nodes = set(filter(None, map(_node, events if isinstance(events, list) else [])))
+    counts: dict[str, dict[str, int]] = {}
+    for provider, operator, _ in sorted(nodes):
+        kinds = counts.setdefault(provider, {})
+        kinds[operator] = kinds.get(operator, 0) + 1
     if not counts:
         raise ValueError("the profile names no node's provider")
-    return dict(sorted(counts.items()))
+    return counts
 
 
-def _provider(event: Any) -> str | None:
+def _node(event: Any) -> tuple[str, str, str] | None:
+    """(provider, operator, name)."""
     if not isinstance(event, dict) or event.get("cat") != "Node" or not str(event.get("name")).endswith(_KERNEL):
         return None
-    found = event["args"].get("provider") if isinstance(event.get("args"), dict) else None
-    return found if isinstance(found, str) and found else None
+    known = event["args"] if isinstance(event.get("args"), dict) else {}
+    provider = known.get("provider")
+    return (provider, str(known.get("op_name")), str(event["name"])) if isinstance(provider, str) and provider else None
 
 
-def of_session(session: Any) -> tuple[dict[str, int] | None, str | None]:
+def of_session(session: Any) -> tuple[dict[str, dict[str, int]] | None, str | None]:
     """End a session's profile, read it and remove it.
 
     Returns:
-        ({provider: number of nodes}, None), or (None, why not).
+        ({provider: {operator: number of nodes}}, None), or (None, why not).
     """
     try:
         path = session.end_profiling()

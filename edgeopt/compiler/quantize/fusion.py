@@ -16,23 +16,7 @@ import numpy as np
 from edgeopt.compiler.quantize.islands import float_islands
 from edgeopt.compiler.quantize.observe import fused_session
 from edgeopt.compiler.runtime import runtime_version
-from edgeopt.domain.coverage import Coverage, Product
-
-PRODUCTS = frozenset(
-    {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "ConvTranspose", "LSTM", "GRU"}
-)
-INTEGER = frozenset(
-    {
-        "QLinearConv",
-        "QLinearMatMul",
-        "QGemm",
-        "MatMulInteger",
-        "MatMulIntegerToFloat",
-        "ConvInteger",
-        "DynamicQuantizeMatMul",
-    }
-    | {"MatMulNBits", "QAttention", "DynamicQuantizeLSTM"}
-)
+from edgeopt.domain.coverage import FLOAT_PRODUCTS, INTEGER_PRODUCTS, Coverage, Product
 
 FLOAT_ACTIVATIONS = frozenset({"MatMulNBits"})
 """Only their weights are integers, so float around them is no island."""
@@ -54,14 +38,14 @@ def coverage(model: Any, scratch: Path) -> Coverage:
     marked.CopyFrom(model)
     found = {}
     for number, node in enumerate(marked.graph.node):
-        if node.op_type in PRODUCTS | INTEGER:
+        if node.op_type in FLOAT_PRODUCTS | INTEGER_PRODUCTS:
             node.name = f"{MARK}{number}"
             found[number] = node
     optimised = [_optimised(marked, scratch, arm_rules=rules) for rules in (False, True)]
     x86, arm = (_integer_kernels(graph) for graph in optimised)
     sizes = multiply_adds(model)
     products = tuple(_product(model, model.graph.node[number], sizes, number in x86, number in arm) for number in found)
-    x86_islands, arm_islands = (float_islands(graph, INTEGER - FLOAT_ACTIVATIONS) for graph in optimised)
+    x86_islands, arm_islands = (float_islands(graph, INTEGER_PRODUCTS - FLOAT_ACTIVATIONS) for graph in optimised)
     return Coverage(
         products=products,
         x86_share=_share(products, arm=False),
@@ -73,7 +57,7 @@ def coverage(model: Any, scratch: Path) -> Coverage:
 
 
 def _product(model: Any, node: Any, sizes: Mapping[str, int], x86: bool, arm: bool) -> Product:
-    x86, arm = (is_fused or node.op_type in INTEGER for is_fused in (x86, arm))
+    x86, arm = (is_fused or node.op_type in INTEGER_PRODUCTS for is_fused in (x86, arm))
     return Product(
         name=node.name or node.output[0],
         kind=node.op_type,
@@ -105,7 +89,7 @@ def _optimised(model: Any, scratch: Path, *, arm_rules: bool) -> Any:
 
 def _integer_kernels(graph: Any) -> set[int]:
     """Numbers of the marked products that an optimised graph computes with an integer kernel. A fused kernel is called like its product, with something behind."""
-    kernels = (node for node in graph.node if node.op_type in INTEGER)
+    kernels = (node for node in graph.node if node.op_type in INTEGER_PRODUCTS)
     return {int(mark[1]) for node in kernels if (mark := re.match(rf"{MARK}(\d+)", node.name))}
 
 
