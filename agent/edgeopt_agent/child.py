@@ -17,8 +17,9 @@ from edgeopt_agent import watch
 from edgeopt_agent.errors import printable
 from edgeopt_agent.probes import memory, put
 from edgeopt_agent.runtimes import open_runtime, with_user_packages
+from edgeopt_agent.scenarios import run_scenario
 from edgeopt_agent.setting import pin
-from edgeopt_agent.timing import Plan, measure
+from edgeopt_agent.timing import Plan
 from edgeopt_agent.wire import encode
 
 TYPE_CHECKING = False
@@ -166,7 +167,13 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
             gc.disable()
             before.update(watch.counters())
 
-    timing = measure(model.run, feeds, time.perf_counter_ns, _plan(job), enter)
+    scenario = job["scenario"]
+    batched = scenario["name"] == "offline" and model.takes_batches and tensors.is_one_each(feeds)
+    batches = tensors.batches(feeds, scenario["streams"]) if batched else []
+    measured = run_scenario(
+        scenario, model.run, feeds, (time.perf_counter_ns, time.sleep), _plan(job), enter, batches=batches
+    )
+    timing, latencies = measured.timing, measured.latencies_ns
     timed = watch.between(before, watch.counters())
     sizes = memory.of_process(memory.own_sizes())
     gc.enable()
@@ -175,18 +182,21 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
     )
     if problem is not None:
         raise BlockFailed("bad-output", problem)
-    latencies = timing.latencies_ns
     result = {
         "load_ns": load_ns,
         "first_ns": timing.first_ns,
-        "warmup_ns": thin(timing.warmup_ns, _MAX_WARMUP),
+        "warmup_ns": thin(measured.warmup_ns, _MAX_WARMUP),
         "latencies_ns": thin(latencies, MAX_LATENCIES),
         **({"thinned_from": len(latencies)} if len(latencies) > MAX_LATENCIES else {}),
         **sizes,
         "provider_used": model.provider_used,
         "timed": timed,
-        "flags": watch.doubts(timed, latencies),
+        "flags": measured.flags + watch.doubts(timed, latencies),
+        "inferences": measured.inferences,
+        "timed_ns": measured.timed_ns,
+        "stream_ns": thin(measured.stream_ns, MAX_LATENCIES),
     }
+    put(result, "late_starts", measured.late_starts, "nothing was scheduled")
     put(result, "steady", timing.judgement.is_steady, timing.judgement.reason)
     if timing.judgement.is_steady is False:
         result["steady_reason"] = timing.judgement.reason

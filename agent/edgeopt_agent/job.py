@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from edgeopt_agent import scenarios
 from edgeopt_agent import setting as settings
 from edgeopt_agent.arguments import Arguments
 from edgeopt_agent.errors import AgentError
@@ -74,6 +75,9 @@ def _of_mode(session: Session, args: Arguments, mode: str) -> dict[str, Any]:
             "max_s": args.number("max_s", 0.001, _DAY_S),
             "warmup_min_s": args.number("warmup_min_s", 0, _DAY_S),
             "warmup_min_inferences": args.number("warmup_min_inferences", 1, _MILLION),
+            "scenario": scenarios.check(
+                Arguments(args.mapping("scenario") if "scenario" in args.values else {"name": scenarios.SINGLE})
+            ),
             "cool_down": _cool_down(Arguments(args.mapping("cool_down") if "cool_down" in args.values else {})),
         }
     if mode == "energy":

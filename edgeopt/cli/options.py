@@ -22,7 +22,19 @@ GOAL_KEYS = (
 )
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
 """Those of `domain.model.Task`, which would be slow to import for --help."""
-MEASURE_KEYS = ("rounds", "max_rounds", "budget_s", "block_min_s", "seed", "accept_disturbed", "energy", "settings")
+MEASURE_KEYS = (
+    "rounds",
+    "max_rounds",
+    "budget_s",
+    "block_min_s",
+    "seed",
+    "accept_disturbed",
+    "energy",
+    "settings",
+    "scenario",
+    "streams",
+    "rate_hz",
+)
 
 
 def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -139,6 +151,17 @@ def measure_options(function: F) -> F:
             help="Measure energy, too, about a minute for each candidate, where there is a power sensor (default: when it is the objective).",
         ),
         click.option("--threads", help="Thread counts to try, with commas between; 0 means all cores."),
+        click.option(
+            "--scenario",
+            type=click.Choice(["single-stream", "multi-stream", "fixed-rate", "offline"]),
+            help="How inferences arrive: one after the other (default), several at once, at a fixed rate, or as many as possible. Limits are of its latency.",
+        ),
+        click.option(
+            "--streams", type=click.IntRange(1, 64), help="How many at once: multi-stream and offline (default 4)."
+        ),
+        click.option(
+            "--rate", "rate_hz", type=click.FloatRange(0.001, 100_000), help="Inferences a second: fixed-rate."
+        ),
         click.option(
             "--settings",
             type=click.Choice(["auto", "fixed"]),

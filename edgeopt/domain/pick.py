@@ -27,6 +27,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     order statistic over all clean blocks, and so is `p99_ms`. `energy_mj` is the net energy of an inference, by which candidates are ranked; `energy` has the rest. `ratio` compares with the original inside rounds (1 is equal, below 1 is faster), with its interval.
     `load_ms` and `first_ms` (the first inference of a fresh process) are levels with intervals, too. `regimes`: two levels in ms with their shares, where there is
     no single one; of blocks, or of the inferences of blocks with the flag `two-levels`.
+
+    Latency is that of the run's scenario: of the slowest of a multi-stream query, from the scheduled time at a fixed rate, time per inference offline. `throughput` is
+    inferences a second where several run at once, `late_share` the share of scheduled inferences that had to wait for the one before.
     """
 
     candidate: str
@@ -57,6 +60,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     agreement_lower: float | None
     agreement_where: Literal["device", "host"] | None
     verdict: Verdict
+    throughput: float | None = None
+    late_share: float | None = None
     reasons: dict[str, str] = {}
     flags: tuple[str, ...] = ()
     energy: Energy | None = None

@@ -13,6 +13,8 @@ from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.prior import Prior
 from edgeopt.domain.variant import Fidelity, Variant
 
+Scenario = Literal["single-stream", "multi-stream", "fixed-rate", "offline"]
+
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """How a variant is run. `threads` 0 means all cores of the device, or of `affinity`: the numbers of the cores that its process may use, in ascending order, () for all.
@@ -53,6 +55,9 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts. `warmup_ns` are the inferences after the first that do not count,
     `latencies_ns` those that do; `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved. `timed` are the kernel's counters over the timed part.
     `cool_down_s` is how long the board was left alone before, until it was as cool and as fast as at the session's beginning.
+
+    `inferences` that the counted part had took `timed_ns`; `late_starts` of them had to wait for the one before (None: nothing was scheduled). `stream_ns` are the latencies of the
+    single inferences of queries of several streams.
     """
 
     candidate: str
@@ -77,6 +82,10 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     conditions_after: dict[str, Any] = {}
     flags: tuple[str, ...] = ()
     wall_ns: int | None = None
+    inferences: int | None = None
+    timed_ns: int | None = None
+    late_starts: int | None = None
+    stream_ns: tuple[int, ...] = ()
     cool_down_s: float | None = None
 
 
@@ -114,6 +123,9 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     `settings`: `auto` compares ways of running (threads, clusters, spinning) in short blocks first and races the best; `fixed` uses the thread counts that were given, which
     naming any does, too.
 
+    `scenario` is how inferences arrive (docs/scenarios.md), and latency is that scenario's: `streams` at once in `multi-stream`, a batch of so many, or so many threads, in
+    `offline`; `rate_hz` arrivals a second in `fixed-rate`.
+
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
 
@@ -143,6 +155,9 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     energy_load_s: float = 10.0
     energy_min_inferences: int = 50
     settings: Literal["auto", "fixed"] = "auto"
+    scenario: Scenario = "single-stream"
+    streams: int = 4
+    rate_hz: float | None = None
 
     @property
     def most_rounds(self) -> int:

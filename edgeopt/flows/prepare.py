@@ -70,6 +70,11 @@ def prepare(
     model = _inspect(model_path, request, config, observer)
     goal = decode(msgspec.to_builtins(config.goal) | request.goal, Goal, source="the goal")
     plan = decode(msgspec.to_builtins(config.measure) | request.measure, MeasurePlan, source="the measuring options")
+    if plan.scenario == "fixed-rate" and plan.rate_hz is None:
+        raise ConfigError(
+            "the scenario fixed-rate needs a rate",
+            hint="Name the inferences a second: --rate 30, or rate_hz under [measure].",
+        )
     if request.threads or device.threads or profile.threads != (0,):
         plan = msgspec.structs.replace(plan, settings="fixed")
     inputs = read_inputs(request, config, base, model, plan.seed, observer)

@@ -71,6 +71,11 @@ class Bench:
             "memory_bytes": None,
         }
 
+    def scenario(self) -> dict[str, Any]:
+        """How inferences arrive, in the wire's words."""
+        words: dict[str, Any] = {"name": self.plan.scenario, "streams": self.plan.streams}
+        return words if self.plan.rate_hz is None else words | {"rate_hz": self.plan.rate_hz}
+
     def run_block(self, candidate: Candidate, number: int, position: int) -> Block:
         """Measure one candidate once. A failing candidate is a block with a failure, not an error."""
         job = self.job(candidate, "time") | {
@@ -79,6 +84,7 @@ class Bench:
             "max_s": self.plan.block_max_s,
             "warmup_min_s": self.plan.warmup_min_s,
             "warmup_min_inferences": self.plan.warmup_min_inferences,
+            "scenario": self.scenario(),
             "cool_down": {"max_s": self.plan.cool_down_max_s},
         }
         waiting_s = self.plan.block_timeout_s + self.plan.cool_down_max_s + 60.0
@@ -110,6 +116,10 @@ def block_from_reply(reply: dict[str, Any], *, candidate: str, number: int, posi
             "flags",
             "wall_ns",
             "cool_down_s",
+            "inferences",
+            "timed_ns",
+            "late_starts",
+            "stream_ns",
         )
         if reply.get(name) is not None
     }

@@ -11,6 +11,7 @@ from edgeopt.domain.device import Name
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import Task
 from edgeopt.domain.preprocess import Preprocess
+from edgeopt.domain.run import Scenario
 from edgeopt.domain.variant import Budget
 from edgeopt.errors import ConfigError
 from edgeopt.profiles.decode import read_toml
@@ -36,6 +37,9 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     energy_rounds: Annotated[int, msgspec.Meta(ge=1, le=100)] | None = None
     energy_load_s: Annotated[float, msgspec.Meta(ge=0.5, le=3600)] | None = None
     settings: Literal["auto", "fixed"] | None = None
+    scenario: Scenario | None = None
+    streams: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    rate_hz: Annotated[float, msgspec.Meta(ge=0.001, le=100_000)] | None = None
 
 
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

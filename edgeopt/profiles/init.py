@@ -153,6 +153,9 @@ def render_config(answers: Answers) -> str:
         _line("block_min_s", None, 1.0, "seconds per candidate and round, at least"),
         _line("block_timeout_s", None, 120.0, "seconds after which a candidate counts as hanging"),
         _line("settings", None, "fixed", "all cores and nothing else; auto compares threads and fast cores first"),
+        _line("scenario", None, "fixed-rate", "single-stream, multi-stream, fixed-rate or offline"),
+        _line("streams", None, 4, "at once, in multi-stream and offline"),
+        _line("rate_hz", None, 30.0, "inferences a second, in fixed-rate"),
         _line("seed", None, 0, "of every random choice"),
         _line(
             "energy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -36,6 +36,8 @@ class Column(msgspec.Struct, frozen=True):
     bounds: Callable[[Summary], str] | None = None
 
 
+_THROUGHPUT = Column("per\nsecond", lambda s: figure(s.throughput), shown="not-narrow")
+_LATE = Column("late\n%", lambda s: percent(s.late_share), shown="not-narrow")
 _ENERGY = Column("energy\nmJ", lambda s: figure(s.energy_mj), shown="not-narrow")
 _COLUMNS = (
     Column("size\nMB", lambda s: megabytes(s.size_bytes)),
@@ -46,6 +48,8 @@ _COLUMNS = (
         bounds=lambda s: interval(s.p50_low_ms, s.p50_high_ms),
     ),
     Column("p90\nms", lambda s: figure(s.p90_ms), shown="not-narrow"),
+    _THROUGHPUT,
+    _LATE,
     Column("memory\nMB", lambda s: megabytes(s.peak_memory_bytes)),
     _ENERGY,
     Column(
@@ -82,7 +86,7 @@ def _table(pick: Pick, layout: Layout) -> Table:
     from rich.text import Text
 
     wide = layout == "wide"
-    columns = _columns(layout, has_energy=any(s.energy_mj is not None for s in pick.summaries))
+    columns = _columns(layout, pick.summaries)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column(Text(""), no_wrap=True)
     table.add_column(Text("candidate"), overflow="fold")
@@ -97,12 +101,19 @@ def _table(pick: Pick, layout: Layout) -> Table:
     return table
 
 
-def _columns(layout: Layout, *, has_energy: bool) -> list[Column]:
+def _columns(layout: Layout, summaries: Sequence[Summary]) -> list[Column]:
     """What is shown; in the wide layout, bounds are columns of their own, and so is energy that nobody measured."""
+    has_energy = any(s.energy_mj is not None for s in summaries)
+    unused = {
+        _THROUGHPUT: all(s.throughput is None for s in summaries),
+        _LATE: all(s.late_share is None for s in summaries),
+        _ENERGY: not has_energy and layout != "wide",
+    }
+    used = [column for column in _COLUMNS if not unused.get(column, False)]
     if layout != "wide":
-        return [c for c in _COLUMNS if c.shown in ("always", layout) and (has_energy or c is not _ENERGY)]
+        return [column for column in used if column.shown in ("always", layout)]
     columns = []
-    for column in _COLUMNS:
+    for column in used:
         columns.append(msgspec.structs.replace(column, bounds=None))
         if column.bounds is not None:
             columns.append(Column(column.bounds_head, column.bounds))

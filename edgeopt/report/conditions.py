@@ -27,6 +27,9 @@ def conditions_of(run: Run) -> Conditions:
         threads=tuple(sorted({c.setting.threads for c in run.candidates})),
         rounds=1 + max((block.round for block in run.blocks), default=-1),
         stopped=run.stopped,
+        scenario=run.plan.scenario,
+        streams=run.plan.streams if run.plan.scenario in ("multi-stream", "offline") else None,
+        rate_hz=run.plan.rate_hz if run.plan.scenario == "fixed-rate" else None,
         block_min_s=run.plan.block_min_s,
         seed=run.plan.seed,
         samples=None if run.samples is None else run.samples.count,
@@ -45,12 +48,25 @@ def conditions_line(run: Run) -> str:
         f"governor {c.governor}" if c.governor else None,
         f"{c.runtime} {c.runtime_version or 'of unknown version'}",
         f"threads {threads}",
+        _scenario(run),
         f"{c.rounds} rounds",
         f"seed {c.seed}",
         f"inputs are {run.samples.source}" if run.samples is not None and c.synthetic_samples else None,
         "disturbed blocks count" if c.accept_disturbed else None,
     )
     return safe("; ".join(part for part in parts if part))
+
+
+def _scenario(run: Run) -> str | None:
+    """How inferences arrived, where that was not one after the other."""
+    plan = run.plan
+    if plan.scenario == "single-stream":
+        return None
+    if plan.scenario == "fixed-rate":
+        return f"{plan.rate_hz:g} inferences a second, latency from the scheduled time"
+    return (
+        f"{plan.scenario}, {plan.streams} {'at once' if plan.scenario == 'multi-stream' else 'in a batch or at once'}"
+    )
 
 
 def _runtime_version(run: Run) -> str | None:

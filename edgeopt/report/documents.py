@@ -11,6 +11,7 @@ from edgeopt.domain.coverage import Coverage
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Loser, Summary
 from edgeopt.domain.prior import PriorCheck
+from edgeopt.domain.run import Scenario
 from edgeopt.domain.variant import Fidelity, Recipe
 
 
@@ -102,6 +103,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     samples: int | None
     synthetic_samples: bool
     accept_disturbed: bool
+    scenario: Scenario = "single-stream"
+    streams: int | None = None
+    rate_hz: float | None = None
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ EXCLUDING = frozenset(
         "swapped",
         "unsteady",
         "two-levels",
+        "overload",
     }
 )
 """Flags that keep a block out of every statistic: the board did something else, or ran at another speed, or had not settled. Other flags only warn."""

@@ -17,6 +17,7 @@ from edgeopt.domain.run import Block, Candidate, OutputCheck, Run
 from edgeopt.domain.variant import Built, Fidelity
 from edgeopt.errors import RunUnreadable
 from edgeopt.select import levels
+from edgeopt.select.arrivals import late_share, throughput
 from edgeopt.select.blocks import EXCLUDING, block_ms, clean_blocks, flags_of, is_flagged, is_timed, original_of
 from edgeopt.select.energy import energy_of, ranked_mj
 from edgeopt.select.levels import Level, level, regimes_of
@@ -63,6 +64,9 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
     energy_mj, unranked = (None, unmeasured) if energy is None else ranked_mj(energy)
     reasons |= {"energy": unmeasured} if energy is None else {}
     reasons |= ({"energy_mj": unranked} if energy_mj is None else {}) | ({"verdict": doubt} if doubt else {})
+    rate, no_rate = throughput(run.plan, clean)
+    late, not_late = late_share(run.plan, clean)
+    reasons |= ({"throughput": no_rate} if no_rate else {}) | ({"late_share": not_late} if not_late else {})
     return Summary(
         candidate=candidate.id,
         variant=variant.name,
@@ -92,6 +96,8 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
         agreement_lower=None if fidelity is None else fidelity.agreement_lower,
         agreement_where=None if fidelity is None else fidelity.where,
         verdict=verdict,
+        throughput=rate,
+        late_share=late,
         reasons=reasons,
         flags=tuple(sorted({flag for block in blocks for flag in flags_of(block)})),
         regimes=regimes,

@@ -271,3 +271,27 @@ def test_naming_threads_leaves_the_settings_alone(computer: Computer) -> None:
     raw = computer.json("runs", "show", "last", "--raw")
     assert [c["id"] for c in raw["candidates"]] == ["original@1"]
     assert raw["screen_blocks"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "field"),
+    [
+        (("offline", "--streams", "2"), "throughput"),
+        (("multi-stream", "--streams", "2"), "throughput"),
+        (("fixed-rate", "--rate", "200"), "late_share"),
+    ],
+)
+def test_a_scenario_has_its_own_figure_and_is_a_condition(
+    computer: Computer, words: tuple[str, ...], field: str
+) -> None:
+    document = computer.json(*BENCH, "--recipes", "original", "--scenario", *words)
+
+    (summary,) = document["candidates"]
+    assert summary[field] is not None
+    assert summary["p50_ms"] > 0
+    assert document["conditions"]["scenario"] == words[0]
+
+
+def test_a_fixed_rate_without_a_rate_is_refused(computer: Computer) -> None:
+    said = computer.fails(2, "config-invalid", *BENCH, "--scenario", "fixed-rate")
+    assert "--rate 30" in said

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         input_names: list[str]
         output_names: list[str]
         provider_used: str
+        takes_batches: bool
+        """Whether the first axis of every input and output is open."""
 
         def placement(self) -> tuple[dict[str, dict[str, int]] | None, str | None]:
             """Return ({provider: {operator: number of nodes that ran there}}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""

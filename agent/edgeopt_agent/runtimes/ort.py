@@ -49,6 +49,11 @@ def _import() -> Any:
     return onnxruntime
 
 
+def _is_open(shape: Any) -> bool:
+    """Tell whether the first axis of a tensor may have any size."""
+    return bool(shape) and not isinstance(shape[0], int)
+
+
 class Session:
     """An open model. `run` is onnxruntime's own, with nothing of ours round it: it is what is timed."""
 
@@ -56,6 +61,7 @@ class Session:
         self._session = session
         self.input_names = [str(item.name) for item in session.get_inputs()]
         self.output_names = [str(item.name) for item in session.get_outputs()]
+        self.takes_batches = all(_is_open(item.shape) for item in (*session.get_inputs(), *session.get_outputs()))
         self.provider_used = str(session.get_providers()[0])
         self.run = partial(session.run, self.output_names)
 

@@ -64,6 +64,25 @@ class Samples:
         return kept
 
 
+def is_one_each(samples: list[dict[str, Any]]) -> bool:
+    """Tell whether every tensor has one entry along its first axis, and those of one name are alike, so that they can be joined along it."""
+    first = {name: array.shape[1:] for name, array in samples[0].items()}
+    return all(
+        array.ndim > 0 and array.shape[0] == 1 and array.shape[1:] == first[name]
+        for sample in samples
+        for name, array in sample.items()
+    )
+
+
+def batches(samples: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """Return the samples, each of one entry along the first axis, joined along it to feeds of `size` entries; samples repeat where there are too few."""
+    import numpy as np
+
+    starts = range(0, len(samples), size)
+    groups = [[samples[(start + offset) % len(samples)] for offset in range(size)] for start in starts]
+    return [{name: np.concatenate([sample[name] for sample in group]) for name in group[0]} for group in groups]
+
+
 class Writer:
     """Writes outputs into an .npz file, one sample at a time."""
 
