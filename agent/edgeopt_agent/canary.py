@@ -27,7 +27,8 @@ _PATIENCE = 5
 """As long as the shortest time still falls by 1 % within so many repetitions, the clock may be rising."""
 _GAIN = 0.99
 _MAX_NS = 400_000_000
-_REFERENCES = 5
+REFERENCES = 5
+"""A reference is the median of so many."""
 SLOWED = 1.10
 """AndroidX's benchmark library calls a device throttled when its own fixed work takes 10 % longer than at first."""
 
@@ -90,7 +91,7 @@ def _speed(core: int, root: str) -> int:
 
 def reference_ns(measure: Callable[[], int] = run_ns) -> int:
     """Return what the canary takes on this board when a session begins: the median of five."""
-    return round(median([measure() for _ in range(_REFERENCES)]))
+    return round(median([measure() for _ in range(REFERENCES)]))
 
 
 def is_slowed(before_ns: int, after_ns: int, reference_ns: int) -> bool:

@@ -171,7 +171,13 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
     batched = scenario["name"] == "offline" and model.takes_batches and tensors.is_one_each(feeds)
     batches = tensors.batches(feeds, scenario["streams"]) if batched else []
     measured = run_scenario(
-        scenario, model.run, feeds, (time.perf_counter_ns, time.sleep), _plan(job), enter, batches=batches
+        scenario,
+        model.run,
+        feeds,
+        (time.perf_counter_ns, time.sleep),
+        _plan(job, tensors.are_of_one_size(feeds)),
+        enter,
+        batches=batches,
     )
     timing, latencies = measured.timing, measured.latencies_ns
     timed = watch.between(before, watch.counters())
@@ -191,7 +197,7 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
         **sizes,
         "provider_used": model.provider_used,
         "timed": timed,
-        "flags": measured.flags + watch.doubts(timed, latencies),
+        "flags": measured.flags + watch.doubts(timed, latencies, len(batches) or len(feeds)),
         "inferences": measured.inferences,
         "timed_ns": measured.timed_ns,
         "stream_ns": thin(measured.stream_ns, MAX_LATENCIES),
@@ -203,13 +209,14 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
     return result
 
 
-def _plan(job: dict[str, Any]) -> Plan:
+def _plan(job: dict[str, Any], is_uniform: bool) -> Plan:
     return Plan(
         min_ns=int(job["min_s"] * 1e9),
         min_count=int(job["min_inferences"]),
         max_ns=int(job["max_s"] * 1e9),
         warmup_min_ns=int(job["warmup_min_s"] * 1e9),
         warmup_min_count=int(job["warmup_min_inferences"]),
+        is_mixed=not is_uniform,
     )
 
 

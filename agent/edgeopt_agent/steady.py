@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MIN_COUNT = 24
 """Fewer inferences than this cannot be judged: half of them may be warm-up, the rest must fill twelve slices."""
+_MIN_TURNS = 4
+"""Inputs of several sizes must have come so many times."""
 _MSER_BATCH = 5
 _MIN_BATCHES = 24
 _MAX_BATCHES = 120
@@ -54,13 +56,20 @@ class Judgement:
         self.is_final = is_final
 
 
-def judge(series: Sequence[int]) -> Judgement:
-    """Judge latencies in the order in which they were measured (any unit, all positive)."""
+def judge(series: Sequence[int], period: int = 1) -> Judgement:
+    """Judge latencies in the order in which they were measured (any unit, all positive).
+
+    Args:
+        series: the latencies.
+        period: after so many inferences the inputs come again; 1 when all inputs are of one size. Each latency is then judged against those of the same input, or the longer
+            inputs among them would look like a change.
+    """
     count = len(series)
-    if count < MIN_COUNT:
-        return Judgement(None, f"{count} inferences are too few to tell, {MIN_COUNT} are wanted")
+    few = _too_few(count, period)
+    if few is not None:
+        return Judgement(None, few)
     size = batch_size(count)
-    batches = medians(series, size)
+    batches = medians(series, size, _usual(series, period) if period > 1 else [1.0])
     place, change = step(batches, is_rise=True)
     if change is not None:
         text = f"it became {change:.0%} slower after {place * size} of {count} inferences"
@@ -84,15 +93,37 @@ def judge(series: Sequence[int]) -> Judgement:
     return Judgement(True, None, dropped * size)
 
 
+def _too_few(count: int, period: int) -> str | None:
+    if count < MIN_COUNT:
+        return f"{count} inferences are too few to tell, {MIN_COUNT} are wanted"
+    if period > 1 and count < _MIN_TURNS * period:
+        return f"{count} inferences of {period} inputs of several sizes are too few to tell"
+    return None
+
+
 def batch_size(count: int) -> int:
     """Return how many inferences make a batch: five, fewer in a short series (at least 24 batches), more in a long one (at most 120)."""
     return max(1, min(_MSER_BATCH, count // _MIN_BATCHES), -(-count // _MAX_BATCHES))
 
 
-def medians(series: Sequence[int], size: int) -> list[float]:
-    """Return the medians of consecutive batches of `size`; what is left over at the end belongs to the last one."""
+def medians(series: Sequence[int], size: int, usual: Sequence[float] = (1.0,)) -> list[float]:
+    """Return the medians of consecutive whole batches of `size`, each value in units of what is usual for its input."""
+    period = len(usual)
     starts = range(0, max(len(series) - size, 0) + 1, size)
-    return [median(series[start : start + min(size, _MAX_OF_BATCH)]) for start in starts]
+    return [
+        median(
+            [
+                value / usual[(start + number) % period]
+                for number, value in enumerate(series[start : start + min(size, _MAX_OF_BATCH)])
+            ]
+        )
+        for start in starts
+    ]
+
+
+def _usual(series: Sequence[int], period: int) -> list[float]:
+    turns = [series[first::period] for first in range(period)]
+    return [median(values[:: max(1, len(values) // _MAX_OF_BATCH)]) for values in turns]
 
 
 def mser(batches: Sequence[float]) -> tuple[int, bool]:

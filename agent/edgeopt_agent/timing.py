@@ -37,13 +37,22 @@ class Plan:
         max_ns: warm-up, and the timed part, end then whatever the minima say and steady or not.
         warmup_min_ns: what comes before takes at least so long.
         warmup_min_count: and has at least so many inferences.
+        is_mixed: the feeds are of several sizes, so that their latencies differ for that reason.
     """
 
-    __slots__ = ("max_ns", "min_count", "min_ns", "warmup_min_count", "warmup_min_ns")
+    __slots__ = ("is_mixed", "max_ns", "min_count", "min_ns", "warmup_min_count", "warmup_min_ns")
 
     def __init__(
-        self, *, min_ns: int, min_count: int, max_ns: int, warmup_min_ns: int = 0, warmup_min_count: int = 0
+        self,
+        *,
+        min_ns: int,
+        min_count: int,
+        max_ns: int,
+        warmup_min_ns: int = 0,
+        warmup_min_count: int = 0,
+        is_mixed: bool = False,
     ) -> None:
+        self.is_mixed = is_mixed
         self.min_ns = min_ns
         self.min_count = min_count
         self.max_ns = max_ns
@@ -101,27 +110,28 @@ def measure(run: Run, feeds: Sequence[Any], clock: Clock, plan: Plan, enter: Cal
     is_slow = min(*first, *warmup) > SLOW_NS
     min_count = min(plan.min_count, SLOW_INFERENCES) if is_slow else plan.min_count
     enter("timed")
-    until = _Until(min_ns=plan.min_ns, min_count=min_count, max_ns=plan.max_ns, must_be_steady=True)
+    period = len(feeds) if plan.is_mixed else 1
+    until = _Until(min_ns=plan.min_ns, min_count=min_count, max_ns=plan.max_ns, steady_over=period)
     timed, last_output = _repeat(run, feeds, clock, until)
-    return Timing((first[0], first_output), warmup, timed, until.judgement or judge(timed), last_output)
+    return Timing((first[0], first_output), warmup, timed, until.judgement or judge(timed, period), last_output)
 
 
 class _Until:
-    """When a loop has done enough: both minima are reached and, where that is asked, the series is steady. `max_ns` 0 means no maximum."""
+    """When a loop has done enough: both minima are reached and, with `steady_over` (the period of its feeds), the series is steady. `max_ns` 0 means no maximum."""
 
-    def __init__(self, *, min_ns: int, min_count: int, max_ns: int, must_be_steady: bool = False) -> None:
+    def __init__(self, *, min_ns: int, min_count: int, max_ns: int, steady_over: int = 0) -> None:
         self.look_ns = min_ns
         self.min_count = min_count
         self.max_ns = max_ns
-        self._must_be_steady = must_be_steady
+        self._steady_over = steady_over
         self.judgement: Judgement | None = None
 
     def is_enough(self, series: array[int], elapsed_ns: int) -> bool:
         """Say whether to stop, now that the minima are reached; if not, `look_ns` is when to ask again."""
-        if not self._must_be_steady:
+        if not self._steady_over:
             return True
         self.look_ns = int(elapsed_ns * _GROWTH)
-        found = judge(series)
+        found = judge(series, self._steady_over)
         if found.is_steady is False and not found.is_final:
             return False
         self.judgement = found

@@ -87,20 +87,28 @@ def clock_share(before: dict[str, dict[int, int]] | None, after: dict[str, dict[
     return max(shares, default=None)
 
 
-def doubts(timed: dict[str, Any], latencies_ns: Sequence[int]) -> list[str]:
+def doubts(timed: dict[str, Any], latencies_ns: Sequence[int], period: int = 1) -> list[str]:
     """Say what casts doubt on the timed part.
 
     Args:
         timed: what `between` returned.
         latencies_ns: the inferences that count, at least one.
+        period: after so many inferences the inputs come again.
     """
-    longest, middle = max(latencies_ns), median(latencies_ns)
     share = timed["clock_share"]
     found = {
-        "stopped": (longest > _STALL_NS and longest > _STALL_TIMES * middle) or timed["suspended_ns"] > _SUSPENDED_NS,
+        "stopped": has_stall(latencies_ns, period) or timed["suspended_ns"] > _SUSPENDED_NS,
         "throttled-by-quota": (timed["quota_periods"] or 0) > 0,
         "frequency-moved": share is not None and share < SAME_CLOCK_SHARE,
         "preempted": timed["involuntary_switches"] > max(1, _SWITCHES_PER_INFERENCE * len(latencies_ns)),
         "major-faults": timed["major_faults"] > 0,
     }
     return [name for name, is_set in found.items() if is_set]
+
+
+def has_stall(latencies_ns: Sequence[int], period: int) -> bool:
+    """Say whether some inference did not compute all the time: it took over 0.1 s, and over 20 times what others of the same input took."""
+    if max(latencies_ns) <= _STALL_NS:
+        return False
+    turns = [latencies_ns[first::period] for first in range(min(period, len(latencies_ns)))]
+    return any(max(turn) > max(_STALL_NS, _STALL_TIMES * median(turn)) for turn in turns)

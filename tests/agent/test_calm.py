@@ -100,6 +100,16 @@ class TestReference:
         assert reference.excess_c({"cpu": 38.0}) == -2.0
         assert reference.excess_c({"cpu": 42.0}) == 4.0
 
+    def test_it_gets_faster_with_the_board_but_not_by_a_single_lucky_run(self) -> None:
+        reference = Reference(None, 100)
+        for found in (50, 100, 90, 92, 110):
+            assert reference.canary_ns == 100
+            reference.began_at(found)
+        assert reference.canary_ns == 92
+        for _ in range(9):
+            reference.began_at(150)
+        assert reference.canary_ns == 92
+
     def test_without_a_sensor_nothing_is_known(self) -> None:
         assert Reference(None, 1).excess_c({"cpu": 40.0}) is None
         assert Reference({"cpu": 40.0}, 1).excess_c(None) is None

@@ -135,3 +135,26 @@ def test_batches_cover_the_series_and_are_bounded_in_number(count: int) -> None:
     size = steady.batch_size(count)
     assert 24 <= count // size <= 120
     assert size * (count // size) > count - size
+
+
+class TestInputsOfSeveralSizes:
+    SIZES = np.linspace(1.0, 4.0, 32)
+
+    def series(self, turns: float, shape: Shape = WARM["flat"], seed: int = 3) -> list[int]:
+        count = int(32 * turns)
+        plain = simulate(shape, count=count, noise=0.01, memory=0.0, seed=seed)
+        return [int(value * self.SIZES[number % 32]) for number, value in enumerate(plain)]
+
+    @pytest.mark.parametrize("turns", [4, 4.5, 7.3, 40])
+    def test_they_are_steady_whatever_their_order(self, turns: float) -> None:
+        assert steady.judge(self.series(turns), 32).is_steady
+
+    @pytest.mark.parametrize("name", ["throttled at 50%", "rising by 15 %", "throttled at 75%"])
+    def test_a_board_that_moves_is_still_seen(self, name: str) -> None:
+        found = [steady.judge(self.series(10, MOVING[name], seed), 32).is_steady for seed in range(50)]
+        assert found == [False] * 50
+
+    def test_fewer_than_four_turns_are_too_few_to_tell(self) -> None:
+        found = steady.judge(self.series(3.9), 32)
+        assert found.is_steady is None
+        assert "several sizes" in (found.reason or "")

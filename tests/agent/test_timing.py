@@ -113,3 +113,14 @@ def test_judging_takes_no_time_from_any_inference(level: float) -> None:
     levels = alternating(level)
     found = timed(lambda _: next(levels), min_s=2.0, min_count=1)
     assert {*found.latencies_ns, *found.warmup_ns} <= {int(level * MS), int(level * 1.001 * MS)}
+
+
+def test_feeds_of_several_sizes_are_judged_against_themselves() -> None:
+    board = Board(lambda _: 0.0)
+    board.run = lambda feed: board.__setattr__("now_ns", board.now_ns + int(feed))  # type: ignore[method-assign, func-returns-value, assignment]
+    plan = Plan(min_ns=10**9, min_count=30, max_ns=10**11, warmup_min_count=3, is_mixed=True)
+    feeds = [10 * MS * (1 + number % 16) for number in range(16)]
+    found = measure(board.run, feeds, board.clock, plan, lambda _: None)
+    assert found.judgement.is_steady is None
+    longer = Plan(min_ns=6 * 10**9, min_count=30, max_ns=10**11, warmup_min_count=3, is_mixed=True)
+    assert measure(board.run, feeds, board.clock, longer, lambda _: None).judgement.is_steady

@@ -47,6 +47,12 @@ class TestDoubts:
     def test_one_inference_that_did_not_compute_is_a_stop(self, latencies_ms: list[float], expected: list[str]) -> None:
         assert doubts(latencies_ms) == expected
 
+    def test_a_long_input_is_not_a_stop(self) -> None:
+        turn = [10 * MS] * 9 + [300 * MS]
+        assert not watch.has_stall(turn * 5, 10)
+        assert watch.has_stall(turn * 5, 1)
+        assert watch.has_stall([*turn * 5, 300 * MS], 10)
+
     @pytest.mark.parametrize(
         ("change", "expected"),
         [

@@ -83,6 +83,11 @@ def batches(samples: list[dict[str, Any]], size: int) -> list[dict[str, Any]]:
     return [{name: np.concatenate([sample[name] for sample in group]) for name in group[0]} for group in groups]
 
 
+def are_of_one_size(feeds: list[dict[str, Any]]) -> bool:
+    """Say whether all samples have tensors of the same shapes."""
+    return len({tuple((name, array.shape) for name, array in sorted(feed.items())) for feed in feeds}) == 1
+
+
 class Writer:
     """Writes outputs into an .npz file, one sample at a time."""
 
