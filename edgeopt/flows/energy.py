@@ -100,5 +100,5 @@ def _not_asked(plan: MeasurePlan, sensors: tuple[PowerSensor, ...]) -> str:
 
 def why_no_sensor(facts: dict[str, Any], profile: Profile) -> str:
     """Return the sentence for a device whose power nothing reads."""
-    found = (facts.get("sensors") or {}).get("power_reason") or "the agent found no power sensor"
-    return f"{profile.power_reason}; {found}" if profile.power_reason else str(found)
+    found = (facts.get("sensors") or {}).get("power_reason")
+    return str(found or profile.power_reason or "the agent found no power sensor")

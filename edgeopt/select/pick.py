@@ -100,7 +100,7 @@ def _nothing(
 ) -> tuple[Status, str]:
     """Say why there is no pick. What is only doubtful may yet be good, so then the answer is not a no."""
     if goal.objective == "energy" and all(s.energy_mj is None for s in summaries):
-        advice = "Attach a power sensor that the device's profile names, or choose another objective: latency, memory or size."
+        advice = "Measure with --energy where there is a power sensor or a meter, or choose another objective: latency, memory or size."
         return "inconclusive", f"energy was not measured: {run.energy_reason}. {advice}"
     if all(s.p50_ms is None for s in summaries):
         first = next((f"; {s.candidate}: {_sentence(against[s.candidate])}" for s in summaries), "")

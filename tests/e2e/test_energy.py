@@ -95,6 +95,13 @@ def test_energy_is_measured_ranked_shown_and_kept_raw(computer: Computer, rail: 
     assert "W at work" in said
 
 
+def test_a_dry_run_tells_the_time_of_the_windows(computer: Computer) -> None:
+    plan = ("deploy", "model.onnx", "--samples", "samples", "--device", "board", "--recipes", "original", "--dry-run")
+    without, with_energy = (computer.json(*plan, *more)["plan"] for more in ((), ("--energy",)))
+    windows = 3 * with_energy["candidates"]
+    assert with_energy["device_seconds"] - without["device_seconds"] == pytest.approx(21.5 * windows)
+
+
 def test_a_meter_is_named_with_the_board(computer: Computer, tmp_path: Path) -> None:
     options = ("device", "add", "plugged", "--profile", "local", "--address", "local:", "--root", str(tmp_path / "b"))
     computer.fails(2, "config-invalid", *options, "--meter", "http://192.168.1.20")
