@@ -18,6 +18,7 @@ class Progress:
         from rich.console import Console
         from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
         self._console = Console(stderr=True)
         self._live = self._console.is_terminal
@@ -26,7 +27,8 @@ class Progress:
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}", markup=False),
+            # One line, whatever the terminal's width.
+            TextColumn("{task.fields[detail]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         self._bars = Bars(*columns, console=self._console, transient=False, disable=not self._live)
         self._tasks: dict[str, TaskID] = {}

@@ -30,9 +30,11 @@ def show_plan(request: Any, places: Any, *, as_json: bool) -> None:
         if plan.build_seconds is None
         else f"building takes about {duration(plan.build_seconds)} here, less what is kept from before"
     )
+    longest = plan.cool_down_max_s
+    cooling = f", and up to {longest:g} s before each block where it has to cool down" if longest else ""
     for line in plan.expectations:
         click.echo(line)
     click.echo(
-        f"\n{plan.candidates} candidates, {plan.rounds} rounds on {plan.device} ({plan.profile}): about {plan.device_seconds / 60:.1f} minutes of the board at most. "
+        f"\n{plan.candidates} candidates, {plan.rounds} rounds on {plan.device} ({plan.profile}): about {plan.device_seconds / 60:.1f} minutes of the board at most{cooling}. "
         f"{building[0].upper()}{building[1:]}. Nothing was touched."
     )

@@ -27,6 +27,7 @@ from edgeopt.measure.ship import Content, ship
 from edgeopt.samples.record import Samples, read_npz, write_npz
 from edgeopt.select.race import Race
 from edgeopt.select.rounds import round_order
+from edgeopt.select.standing import Standing
 from edgeopt.store.blobs import file_digest
 
 INPUTS = "inputs.npz"
@@ -142,7 +143,9 @@ def measure(trial: Trial, checks: tuple[OutputCheck, ...], observer: Observer) -
     broken = {check.candidate for check in checks if check.failure is not None}
     alive = [candidate for candidate in trial.candidates if candidate.id not in broken]
     race = Race(record(trial, checks, Measured(blocks=(), dropped={}), Sensed()), trial.job.goal)
-    return measure_candidates(trial.bench, alive, order=round_order, judge=race.after_round, observer=observer)
+    return measure_candidates(
+        trial.bench, alive, order=round_order, judge=race.after_round, observer=observer, words=Standing(alive).line
+    )
 
 
 def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured, sensed: Sensed) -> Run:

@@ -39,6 +39,7 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     """The plan. `rounds` and `device_seconds` are upper limits: candidates that fall behind are dropped early.
 
     `build_seconds` is for this computer, right within a factor of two or three, for what is not kept from before; None with `build_reason`.
+    `cool_down_max_s` before a block at most come on top where the board gets warm.
     `screen_seconds`, a part of `device_seconds`, compare settings; then `candidates` are the most that go on.
     `expectations` are sentences: what is expected of whom, and what would not be measured.
     """
@@ -56,6 +57,7 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     build_seconds: float | None = None
     build_reason: str | None = None
     screen_seconds: float = 0.0
+    cool_down_max_s: float = 0.0
     expectations: tuple[str, ...] = ()
 
 
@@ -82,6 +84,7 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         rounds=job.plan.most_rounds,
         device_seconds=_device_seconds(job, candidates) + screen.seconds,
         screen_seconds=screen.seconds,
+        cool_down_max_s=job.plan.cool_down_max_s,
         build_seconds=building.seconds,
         build_reason=building.reason,
         expectations=outlook.sentences,

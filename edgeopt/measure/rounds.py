@@ -22,6 +22,14 @@ Judge = Callable[[Sequence[Block], Sequence[Candidate]], Decision]
 """(blocks so far, candidates still measured) -> who goes on."""
 
 
+Words = Callable[[Sequence[Block], str, str], str]
+"""(blocks so far, which round, candidate) -> a line that says what is being tried."""
+
+
+def _plainly(_blocks: Sequence[Block], round_: str, name: str) -> str:
+    return f"{round_}: {name}"
+
+
 class Staged(msgspec.Struct, frozen=True, kw_only=True):
     """A variant on the device, ready to be loaded: the absolute path of its graph."""
 
@@ -145,6 +153,7 @@ def measure_candidates(
     order: Order,
     judge: Judge,
     observer: Observer,
+    words: Words = _plainly,
     clock: Callable[[], float] = time.monotonic,
 ) -> Measured:
     """Run rounds until the judge or the budget ends them.
@@ -157,6 +166,7 @@ def measure_candidates(
         order: of a round.
         judge: says after each round who goes on.
         observer: told of every block.
+        words: what it is told.
         clock: seconds, monotonic; the budget is counted by it.
 
     Raises:
@@ -176,7 +186,7 @@ def measure_candidates(
             if not budget.has_room(name):
                 break
             done = float(number * len(candidates) + position)
-            observer.advance("measure", done, f"round {number + 1} of {plan.most_rounds}: {name}")
+            observer.advance("measure", done, words(blocks, f"round {number + 1} of at most {plan.most_rounds}", name))
             with budget.spending(name):
                 blocks.append(bench.run_block(alive[name], number, position))
         for name in [name for name in alive if _failures(blocks, name) >= 2]:

@@ -54,17 +54,24 @@ def gross_losers(levels: Mapping[str, Mapping[int, float]], ratio: float, judged
     return lost
 
 
+def _scheduled_s(plan: MeasurePlan) -> float:
+    """How long the fewest inferences of a block take at a fixed rate, in seconds; 0 without one."""
+    if plan.scenario != "fixed-rate" or plan.rate_hz is None:
+        return 0.0
+    return min(plan.block_min_inferences / plan.rate_hz, plan.block_max_s)
+
+
 def estimate_seconds(plan: MeasurePlan, candidates: int, load_s: float = OVERHEAD_S) -> float:
     """Return for how many seconds a device will be busy at most: all rounds of all candidates, or the budget, and one process each for the answers.
 
-    Candidates are dropped on the way, so it mostly takes far less; one inference that takes longer than `block_min_s` makes it longer.
+    Candidates are dropped on the way, so it mostly takes far less; what a warm board needs to cool down comes on top (`cool_down_max_s` before a block at most), and one inference that takes longer than `block_min_s` makes it longer.
 
     Args:
         plan: how long and how often.
         candidates: how many.
         load_s: seconds that a block needs to start its process, import the runtime and load the model.
     """
-    block_s = load_s + plan.warmup_min_s + plan.block_min_s
+    block_s = load_s + plan.warmup_min_s + max(plan.block_min_s, _scheduled_s(plan))
     rounds_s = candidates * plan.most_rounds * block_s
     return candidates * load_s + (rounds_s if plan.budget_s is None else min(rounds_s, plan.budget_s))
 

@@ -16,6 +16,15 @@ from edgeopt.select.rounds import estimate_seconds, gross_losers, round_order
 names = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=8)
 
 
+def test_a_low_rate_makes_blocks_longer_up_to_their_maximum() -> None:
+    plan = MeasurePlan(rounds=1, block_min_s=1.0, block_min_inferences=20, block_max_s=15.0, warmup_min_s=0.0)
+
+    def seconds(rate_hz: float) -> float:
+        return estimate_seconds(msgspec.structs.replace(plan, scenario="fixed-rate", rate_hz=rate_hz), 1, load_s=0.0)
+
+    assert [seconds(rate) for rate in (100.0, 4.0, 0.1)] == [1.0, 5.0, 15.0]
+
+
 @given(names, st.integers(), st.integers(0, 99), st.randoms())
 def test_order_has_everyone_once_and_follows_from_the_seed(
     candidates: list[str], seed: int, number: int, random: object
