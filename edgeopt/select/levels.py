@@ -54,15 +54,18 @@ def p50(clean: Sequence[Block], regimes: Sequence[Regime], nothing: str) -> Leve
     return level([block_ms(block) for block in clean], nothing, "clean blocks")
 
 
-def tail(clean: Sequence[Block], share: float, nothing: str) -> Level:
-    """Return the upper estimate of a quantile in ms over all inferences of clean blocks, if they carry it (see `early_stopping_quantile`)."""
+def tails(clean: Sequence[Block], shares: Sequence[float], nothing: str) -> list[Level]:
+    """Return upper estimates of quantiles in ms over all inferences of clean blocks, where they carry them (see `early_stopping_quantile`)."""
     everything = sorted(latency / 1e6 for block in clean for latency in block.latencies_ns)
     if not everything:
-        return Level(reason=nothing)
+        return [Level(reason=nothing) for _ in shares]
     worth = effective_count([block.latencies_ns for block in clean])
-    value = early_stopping_quantile(everything, share, effective=worth)
-    needs = f"p{share * 100:.0f} needs {needed_samples(share)} independent inferences, {len(everything)} are worth {worth:.0f}"
-    return Level(value=value, reason=needs if value is None else None)
+    found = []
+    for share in shares:
+        value = early_stopping_quantile(everything, share, effective=worth)
+        needs = f"p{share * 100:.0f} needs {needed_samples(share)} independent inferences, {len(everything)} are worth {worth:.0f}"
+        found.append(Level(value=value, reason=needs if value is None else None))
+    return found
 
 
 def of_process(values_ns: Sequence[int | None], nothing: str, unit: str) -> Level:

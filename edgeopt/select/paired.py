@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -69,7 +70,7 @@ def detectable(spread: float, rounds: int, alpha: float = 0.05) -> float:
 
 def rounds_to_tell(difference: float, spread: float) -> int | None:
     """Return how many rounds in all would tell `difference` from 0 with a probability of 80 %; None when 1000 would not."""
-    for rounds in range(MIN_FOR_T, _MOST_ROUNDS + 1):
-        if detectable(spread, rounds) <= abs(difference):
-            return rounds
-    return None
+    candidates = range(MIN_FOR_T, _MOST_ROUNDS + 1)
+    # More rounds never find less.
+    place = bisect_left(candidates, True, key=lambda rounds: detectable(spread, rounds) <= abs(difference))
+    return candidates[place] if place < len(candidates) else None

@@ -20,11 +20,13 @@ GAP = 0.05
 FEWEST_VALUES = 12
 _SHARE = 0.1
 _SHARE_OF_FEW = 0.25
-"""A few odd values among a few are odd values, no level."""
-_SEPARATION = 6.0
+"""A few odd values among a few are odd values, no level; _ENOUGH of them are one."""
+_ENOUGH = 6
+_SEPARATION = 3.0
 """Robust deviations between the levels, in a long series. A few values fall into two groups by chance more easily; see `_needed_separation`."""
-_FEW = 60
-_VALLEY = 0.5
+_CLIPPED = 20
+"""One value in so many at each end is taken as its neighbour, so that stalls do not draw the cut to them. Levels have more values."""
+_VALLEY = 0.45
 """So much of the gap is empty, but for a tenth of each part: a long tail is no level."""
 _MOST_VALUES = 2000
 _MAD_TO_SIGMA = 1.4826
@@ -41,8 +43,9 @@ def two_levels(values: tuple[float, ...] | tuple[int, ...]) -> tuple[Regime, Reg
         return None
     stride = -(-len(values) // _MOST_VALUES)
     logs = [math.log(value) for value in sorted(values)[::stride]]
-    fewest = math.ceil((_SHARE if len(logs) >= _FEW else _SHARE_OF_FEW) * len(logs))
-    cut = _best_cut(logs, fewest)
+    fewest = max(math.ceil(_SHARE * len(logs)), min(math.ceil(_SHARE_OF_FEW * len(logs)), _ENOUGH))
+    odd = len(logs) // _CLIPPED
+    cut = _best_cut([min(max(value, logs[odd]), logs[-1 - odd]) for value in logs], fewest)
     low, high = logs[:cut], logs[cut:]
     gap = median(high) - median(low)
     inside = _MAD_TO_SIGMA * median([abs(v - median(part)) for part in (low, high) for v in part])
@@ -71,4 +74,4 @@ def _best_cut(ordered: Sequence[float], fewest: int) -> int:
 
 
 def _needed_separation(count: int) -> float:
-    return _SEPARATION if count >= _FEW else _SEPARATION * (1 + 12 / count)
+    return _SEPARATION * (1 + 30 / count)

@@ -48,7 +48,7 @@ def _summary(run: Run, candidate: Candidate) -> Summary:
     # What a person accepts as disturbed is taken as it is.
     regimes = () if run.plan.accept_disturbed else regimes_of(blocks, clean)
     p50 = levels.p50(clean, regimes, nothing)
-    p90, p99 = levels.tail(clean, 0.9, nothing), levels.tail(clean, 0.99, nothing)
+    p90, p99 = levels.tails(clean, (0.9, 0.99), nothing)
     ratio = _ratio(run, candidate, clean, nothing)
     load = levels.of_process([block.load_ns for block in clean], nothing, "clean blocks")
     first = levels.of_process([block.first_ns for block in clean], nothing, "clean blocks")

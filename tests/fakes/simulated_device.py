@@ -17,7 +17,7 @@ from edgeopt_agent.block import _doubts_of
 from edgeopt_agent.child import _plan
 from edgeopt_agent.timing import measure
 
-Disturbance = Literal["throttled", "ramp", "no end of warm-up", "two levels", "burst"]
+Disturbance = Literal["throttled", "ramp", "warm-up of 1 s", "warm-up of 8 s", "two levels", "burst"]
 _CHUNK = 256
 _KERNEL = 24
 """Neighbours that noise remembers; at a memory of 0.5 nothing is left after them."""
@@ -74,6 +74,8 @@ class SimulatedDevice:
         self._drift = self._random.normal(0, weather.drift)
         self._drifted_ns = 0
         self.now_ns = 0
+        self.true_ms = 0.0
+        """What the last block would have measured without noise and disturbance."""
 
     def clock_s(self) -> float:
         """Return virtual seconds."""
@@ -85,7 +87,8 @@ class SimulatedDevice:
         assert timeout_s > 0
         start_ns, load_ns = self.now_ns, 300_000_000
         self.now_ns += load_ns
-        durations = self._durations(self._levels[job["model"]] * 1e6 * self._of_process())
+        self.true_ms = self._levels[job["model"]] * self._of_process()
+        durations = self._durations(self.true_ms * 1e6)
 
         def run(_: object) -> None:
             self.now_ns += next(durations)
@@ -117,7 +120,7 @@ class SimulatedDevice:
         weather, random = self._weather, self._random
         kernel = weather.memory ** np.arange(_KERNEL)
         kernel /= np.sqrt(np.sum(kernel**2))
-        switch = random.uniform(0.25, 0.9)
+        switch = random.uniform(0.1, 0.7)
         elapsed = 0.0
         while True:
             noise = weather.noise * np.convolve(random.normal(0, 1, _CHUNK + _KERNEL - 1), kernel, "valid")
@@ -134,8 +137,8 @@ class SimulatedDevice:
             return 1.0 + 0.25 * (seconds > 0.3 + switch)
         if self._disturbance == "ramp":
             return 1.0 + 0.25 * seconds
-        if self._disturbance == "no end of warm-up":
-            return 1.0 + 0.5 * np.exp(-seconds / 8)
+        if self._disturbance in ("warm-up of 1 s", "warm-up of 8 s"):
+            return 1.0 + 0.5 * np.exp(-seconds / (1.0 if self._disturbance == "warm-up of 1 s" else 8.0))
         if self._disturbance == "two levels":
             return np.where(self._random.random(len(seconds)) < 0.35, 1.2, 1.0)
         if self._disturbance == "burst":
