@@ -290,7 +290,7 @@ def test_a_nan_variant_is_never_the_fastest(computer: Computer) -> None:
 def test_ctrl_c_while_measuring_leaves_no_process_and_no_lock(computer: Computer) -> None:
     """Exit 130, one sentence, and the next one can work at once."""
     environment = os.environ | {"EDGEOPT_HOME": str(computer.home)}
-    argv = [sys.executable, "-m", "edgeopt.cli.main", *DEPLOY[:-1], "--rounds", "100", "--block-seconds", "1"]
+    argv = [sys.executable, "-m", "edgeopt.cli.main", *DEPLOY, "--rounds", "100", "--block-seconds", "1"]
     process = subprocess.Popen(
         argv, cwd=computer.project, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
