@@ -44,6 +44,7 @@ _MEASURE = {
     "scenario": "scenario",
     "streams": "streams",
     "rate": "rate_hz",
+    "sustained": "sustained_minutes",
 }
 _PLAIN = ("device", "samples", "profile", "app", "task", "budget", "executor", "ephemeral")
 
@@ -54,7 +55,7 @@ def deploy(model: str | Path | None = None, *, observer: Observer | None = None,
     Args:
         model: an ONNX file; None takes the one of the nearest edgeopt.toml.
         observer: told of progress.
-        **options: those of `edgeopt deploy`, with underscores: device, samples, config, recipes, task, budget, executor, profile, app, threads, settings, scenario, streams, rate, rounds, max_rounds, budget_seconds, block_seconds, seed, accept_disturbed,
+        **options: those of `edgeopt deploy`, with underscores: device, samples, config, recipes, task, budget, executor, profile, app, threads, settings, scenario, streams, rate, sustained, rounds, max_rounds, budget_seconds, block_seconds, seed, accept_disturbed,
             ephemeral, objective, max_latency_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic.
 
     Raises:

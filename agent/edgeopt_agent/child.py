@@ -134,6 +134,7 @@ def run(job: dict[str, Any], reply: Reply) -> dict[str, Any]:
         "outputs": _outputs,
         "check": _check,
         "energy": _energy,
+        "sustained": _sustained,
     }
     return {**result, **modes[job["mode"]](job, reply, runtime)}
 
@@ -237,6 +238,28 @@ def _energy(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, An
     if problem is not None:
         raise BlockFailed("bad-output", problem)
     return {**result, "load_ns": load_ns, "provider_used": model.provider_used}
+
+
+def _sustained(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
+    from edgeopt_agent import sustained
+    from edgeopt_agent.probes import thermal
+    from edgeopt_agent.runtimes import tensors
+
+    model, _ = _load(job, reply, runtime)
+    feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
+    reply.enter("first")
+    model.run(feeds[0])
+    sensors = thermal.sensors()
+
+    def warmest() -> float | None:
+        return max((thermal.temperatures_c(sensors) or {}).values(), default=None)
+
+    reply.enter("timed")
+    result, outputs = sustained.sustain(model.run, feeds, time.perf_counter_ns, warmest, int(job["max_s"] * 1e9))
+    problem = tensors.not_finite(outputs, model.output_names)
+    if problem is not None:
+        raise BlockFailed("bad-output", problem)
+    return {**result, "provider_used": model.provider_used}
 
 
 def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgeopt_agent.session import Session
 
-MODES = ("time", "outputs", "check", "energy")
+MODES = ("time", "outputs", "check", "energy", "sustained")
 _HOUR_S = 3600.0
 _DAY_S = 24 * _HOUR_S
 _MILLION = 1_000_000
@@ -80,6 +80,10 @@ def _of_mode(session: Session, args: Arguments, mode: str) -> dict[str, Any]:
             ),
             "cool_down": _cool_down(Arguments(args.mapping("cool_down") if "cool_down" in args.values else {})),
         }
+    if mode == "sustained":
+        from edgeopt_agent import sustained
+
+        return sustained.check(args)
     if mode == "energy":
         from edgeopt_agent import energy
 

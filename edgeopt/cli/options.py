@@ -34,6 +34,7 @@ MEASURE_KEYS = (
     "scenario",
     "streams",
     "rate_hz",
+    "sustained_minutes",
 )
 
 
@@ -161,6 +162,13 @@ def measure_options(function: F) -> F:
         ),
         click.option(
             "--rate", "rate_hz", type=click.FloatRange(0.001, 100_000), help="Inferences a second: fixed-rate."
+        ),
+        click.option(
+            "--sustained",
+            "sustained_minutes",
+            metavar="MINUTES",
+            type=click.FloatRange(0.05, 60),
+            help="Then run the pick and its original back to back until the temperature is flat, at most so long: what the board keeps up.",
         ),
         click.option(
             "--settings",

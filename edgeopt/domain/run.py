@@ -8,9 +8,11 @@ import msgspec
 
 from edgeopt.domain.device import Device, Profile
 from edgeopt.domain.energy import EnergyWindow, PowerSensor
+from edgeopt.domain.failure import Failure as Failure  # noqa: PLC0414 - others know it as a word of a run
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.prior import Prior
+from edgeopt.domain.sustained import Sustained
 from edgeopt.domain.variant import Fidelity, Variant
 
 Scenario = Literal["single-stream", "multi-stream", "fixed-rate", "offline"]
@@ -37,14 +39,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     variant: str
     setting: Setting
-
-
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a block has no result. `phase` is where it was: import, load, first, warmup, timed, outputs."""
-
-    kind: Literal["signal", "timeout", "memory", "error", "bad-output", "runtime-missing", "lost"]
-    phase: str | None
-    detail: str
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +118,7 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     naming any does, too.
 
     `scenario` is how inferences arrive (docs/scenarios.md), and latency is that scenario's: `streams` at once in `multi-stream`, a batch of so many, or so many threads, in
-    `offline`; `rate_hz` arrivals a second in `fixed-rate`.
+    `offline`; `rate_hz` arrivals a second in `fixed-rate`. `sustained_minutes`: afterwards the pick and its original run back to back until the board's temperature is flat, or for so long.
 
     `accept_disturbed`: blocks that others disturbed count, too, for boards that are never quiet. Verdicts stay what they are. All candidates take turns in every
     round, so the comparison stays fair where the levels are not.
@@ -158,6 +152,7 @@ class MeasurePlan(msgspec.Struct, frozen=True, kw_only=True):
     scenario: Scenario = "single-stream"
     streams: int = 4
     rate_hz: float | None = None
+    sustained_minutes: float | None = None
 
     @property
     def most_rounds(self) -> int:
@@ -198,4 +193,5 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     stopped: str | None = None
     screen_blocks: tuple[Block, ...] = ()
     pruned_settings: dict[str, str] = {}
+    sustained: tuple[Sustained, ...] = ()
     versions: dict[str, str] = {}

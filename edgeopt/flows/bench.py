@@ -18,6 +18,7 @@ from edgeopt.errors import SamplesError
 from edgeopt.flows.build import build
 from edgeopt.flows.connect import open_session, runtime_site
 from edgeopt.flows.energy import meter_of, sense, sensors_of, wants_energy, why_no_sensor
+from edgeopt.flows.keep_up import sustain
 from edgeopt.flows.on_device import bring, check_outputs, measure, record
 from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.release import install_pick
@@ -79,6 +80,7 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
         measured = measure(trial, checks, observer)
         run = record(trial, checks, measured, sense(trial, measured, observer))
         pick = choose(run, job.goal, summarise(run))
+        run = msgspec.structs.replace(run, sustained=sustain(trial, run, pick, observer))
         ResultsStore(places.database_url, places.runs).save_run(run, pick)
         installs = install and pick.candidate is not None
         release = install_pick(trial, pick, observer) if installs else None

@@ -82,7 +82,7 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
         variants=variants,
         candidates=candidates,
         rounds=job.plan.most_rounds,
-        device_seconds=_device_seconds(job, candidates) + screen.seconds,
+        device_seconds=_device_seconds(job, candidates) + screen.seconds + 120.0 * (job.plan.sustained_minutes or 0.0),
         screen_seconds=screen.seconds,
         cool_down_max_s=job.plan.cool_down_max_s,
         build_seconds=building.seconds,

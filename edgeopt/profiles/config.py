@@ -39,6 +39,7 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     settings: Literal["auto", "fixed"] | None = None
     scenario: Scenario | None = None
     streams: Annotated[int, msgspec.Meta(ge=1, le=64)] | None = None
+    sustained_minutes: Annotated[float, msgspec.Meta(ge=0.05, le=60)] | None = None
     rate_hz: Annotated[float, msgspec.Meta(ge=0.001, le=100_000)] | None = None
 
 

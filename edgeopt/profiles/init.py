@@ -156,6 +156,7 @@ def render_config(answers: Answers) -> str:
         _line("scenario", None, "fixed-rate", "single-stream, multi-stream, fixed-rate or offline"),
         _line("streams", None, 4, "at once, in multi-stream and offline"),
         _line("rate_hz", None, 30.0, "inferences a second, in fixed-rate"),
+        _line("sustained_minutes", None, 10.0, "then run the pick back to back until the temperature is flat"),
         _line("seed", None, 0, "of every random choice"),
         _line(
             "energy",

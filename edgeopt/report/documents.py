@@ -12,6 +12,7 @@ from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Loser, Summary
 from edgeopt.domain.prior import PriorCheck
 from edgeopt.domain.run import Scenario
+from edgeopt.domain.sustained import Sustained
 from edgeopt.domain.variant import Fidelity, Recipe
 
 
@@ -145,6 +146,7 @@ class BenchDocument(msgspec.Struct, frozen=True, kw_only=True):
     prior: tuple[PriorCheck, ...] = ()
     pruned: dict[str, str] = {}
     pruned_settings: dict[str, str] = {}
+    sustained: tuple[Sustained, ...] = ()
 
 
 class DeployDocument(BenchDocument, frozen=True, kw_only=True):

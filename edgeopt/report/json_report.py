@@ -70,6 +70,7 @@ def _measured(run: Run, pick: Pick) -> dict[str, Any]:
         "prior": pick.prior,
         "pruned": run.pruned,
         "pruned_settings": run.pruned_settings,
+        "sustained": run.sustained,
     }
 
 

@@ -15,6 +15,7 @@ from edgeopt.report.energy import energy_lines
 from edgeopt.report.fidelity import fidelity_lines
 from edgeopt.report.measurement import measurement_lines
 from edgeopt.report.placement_lines import placement_lines
+from edgeopt.report.sustained import sustained_lines
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -43,6 +44,7 @@ def candidate_table(run: Run, pick: Pick) -> Group:
     parts += [Text(line, overflow="fold") for line in measurement_lines(run, pick)]
     surprises = [check.sentence for check in pick.prior if check.sentence is not None]
     parts += [Text(safe(f"expectation: {sentence}"), overflow="fold") for sentence in surprises]
+    parts += [Text(safe(line), overflow="fold") for line in sustained_lines(run.sustained, pick.goal)]
     if run.pruned_settings:
         parts += [Text(""), Text("settings that did not go on:")]
         parts += [Text(safe(f"  @{name}: {why}"), overflow="fold") for name, why in run.pruned_settings.items()]

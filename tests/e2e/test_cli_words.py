@@ -295,3 +295,13 @@ def test_a_scenario_has_its_own_figure_and_is_a_condition(
 def test_a_fixed_rate_without_a_rate_is_refused(computer: Computer) -> None:
     said = computer.fails(2, "config-invalid", *BENCH, "--scenario", "fixed-rate")
     assert "--rate 30" in said
+
+
+def test_what_the_board_keeps_up_is_measured_of_the_pick_and_its_original(computer: Computer) -> None:
+    document = computer.json(*BENCH, "--recipes", "original", "--sustained", "0.05")
+
+    (kept,) = document["sustained"]
+    assert kept["candidate"] == "original@all"
+    assert kept["sustained_ns"] > 0
+    assert kept["ended"] == "limit"
+    assert "sustained: original@all takes" in computer.ok("runs", "show", "last")

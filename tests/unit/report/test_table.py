@@ -246,6 +246,33 @@ def test_a_measurement_far_from_the_expectation_has_its_sentence() -> None:
     assert shown.count("expectation: int8@all is 5 times slower") == 1
 
 
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        (MeasurePlan(scenario="fixed-rate", rate_hz=30.0), "30 inferences a second, latency from the scheduled time"),
+        (MeasurePlan(scenario="multi-stream", streams=3), "multi-stream, 3 at once"),
+        (MeasurePlan(scenario="offline", streams=8), "offline, 8 in a batch or at once"),
+    ],
+)
+def test_a_scenario_other_than_one_after_the_other_is_a_condition(plan: MeasurePlan, words: str) -> None:
+    assert words in " ".join(printed(candidate_table(make_run(plan=plan), make_pick())).split())
+
+
+def test_throughput_and_waiting_are_columns_where_they_were_measured() -> None:
+    def head(**changes: float) -> str:
+        return printed(candidate_table(make_run(), make_pick(make_summary("int8", **changes))), 140)
+
+    assert "second" not in head()
+    assert "late" not in head()
+    assert "994.0" in head(throughput=994.0)
+    assert "18.33" in head(late_share=0.18333)
+
+
+def test_settings_that_did_not_go_on_are_told_with_their_reason() -> None:
+    shown = printed(candidate_table(make_run(pruned_settings={"1": "needs twice the time"}), make_pick()))
+    assert "@1: needs twice the time" in shown
+
+
 def test_tables_can_be_printed_in_ascii() -> None:
     """A serial console or LANG=C must not end in an encoding error."""
     raw = io.BytesIO()
