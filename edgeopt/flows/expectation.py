@@ -33,7 +33,7 @@ def foresee(job: Job, planned: Sequence[tuple[str, str]]) -> Outlook:
     """
     sizes = {name: (encoding, planned_bytes(job.model, encoding)) for name, encoding in planned}
     candidates = [Candidate(id=name, variant=name, setting=Setting()) for name, _ in planned]
-    expected = priors(candidates, job.model, job.profile, sizes)
+    expected = priors(candidates, job.model, job.profile, sizes, scenario=job.plan.scenario)
     lost = hopeless(candidates, expected, job.goal)
     memory = max(job.profile.ram_mb, default=0) * 1_000_000 or None
     refused = {name: why for name, (_, size) in sizes.items() if (why := does_not_fit(size, memory)) is not None}
@@ -83,6 +83,6 @@ def worth_measuring(
     """Return the candidates that are worth device time, what is expected of all of them, and for each other one why not."""
     sizes = {variant.name: (variant.encoding, variant.bytes) for variant in variants}
     features = (facts.get("cpu") or {}).get("features")
-    expected = priors(candidates, job.model, job.profile, sizes, features)
+    expected = priors(candidates, job.model, job.profile, sizes, features, job.plan.scenario)
     lost = hopeless(candidates, expected, job.goal)
     return tuple(candidate for candidate in candidates if candidate.id not in lost), expected, lost

@@ -14,7 +14,7 @@ from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.pick import Summary
 from edgeopt.domain.prior import Prior, PriorCheck
-from edgeopt.domain.run import Candidate
+from edgeopt.domain.run import Candidate, Scenario
 from edgeopt.select.blocks import ORIGINAL
 from edgeopt.select.wording import megabytes, ms, number
 
@@ -22,6 +22,7 @@ FACTOR = 3.0
 """Beyond this factor a prediction counts: about three standard deviations of what two parameters leave unexplained (1.3 to 1.5 on CPUs)."""
 RUNTIME_BYTES = 46_000_000
 """Peak of a process that has imported numpy and onnxruntime 1.32 on x86-64, measured; the model comes on top of it."""
+CPU = "CPUExecutionProvider"
 AS_GIVEN = "as given"
 """The encoding of recipes that change no number."""
 _INT8_INSTRUCTION = "asimddp"
@@ -108,6 +109,7 @@ def priors(
     profile: Profile,
     variants: Mapping[str, tuple[str, int]],
     features: Collection[str] | None = None,
+    scenario: Scenario = "single-stream",
 ) -> tuple[Prior, ...]:
     """Return what is expected of every candidate.
 
@@ -117,9 +119,14 @@ def priors(
         profile: the kind of board.
         variants: name -> (encoding, bytes).
         features: what the board's CPU says it can do; None before it was asked.
+        scenario: the rates are of one inference after the other, and nothing is expected of another.
     """
-    found = {}
+    found: dict[str, tuple[float | None, str | None]] = {}
     for candidate in candidates:
+        foreign = _foreign(candidate, scenario)
+        if foreign is not None:
+            found[candidate.id] = (None, foreign)
+            continue
         encoding, size = variants[candidate.variant]
         found[candidate.id] = expect(
             model,
@@ -139,6 +146,15 @@ def priors(
         )
         for candidate in candidates
     )
+
+
+def _foreign(candidate: Candidate, scenario: Scenario) -> str | None:
+    """Why the rates say nothing of a candidate, whatever the board."""
+    if scenario != "single-stream":
+        return f"rates are of one inference after the other, the scenario is {scenario}"
+    if candidate.setting.provider != CPU:
+        return f"rates are of the CPU, not of {candidate.setting.provider}"
+    return None
 
 
 def _over(one: float | None, other: float | None) -> float | None:

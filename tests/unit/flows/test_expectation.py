@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgeopt.domain.goal import Goal
+from edgeopt.domain.run import MeasurePlan
 from edgeopt.errors import DeviceError
 from edgeopt.flows.expectation import foresee, that_fit, worth_measuring
 from edgeopt.profiles.load import load_profile
@@ -17,8 +18,8 @@ MODEL = make_model(macs=4_000_000_000, activations=11_000_000, parameter_count=2
 PLANNED = [("original", "as given"), ("int8-static", "int8 U8S8 per-channel"), ("fp16", "fp16")]
 
 
-def job(profile: str = "pi4", goal: Goal | None = None, model: Any = MODEL) -> Any:
-    return SimpleNamespace(model=model, profile=load_profile(profile), goal=goal or Goal())
+def job(profile: str = "pi4", goal: Goal | None = None, model: Any = MODEL, **plan: Any) -> Any:
+    return SimpleNamespace(model=model, profile=load_profile(profile), goal=goal or Goal(), plan=MeasurePlan(**plan))
 
 
 def test_a_network_of_known_size_is_expected_where_it_was_measured() -> None:
@@ -46,6 +47,14 @@ def test_a_kind_of_board_without_figures_says_so_once() -> None:
     outlook = foresee(job("generic-aarch64"), PLANNED)
     assert len(outlook.sentences) == 1
     assert "no board of the kind" in outlook.sentences[0]
+
+
+def test_nothing_is_expected_of_another_scenario_than_one_after_the_other() -> None:
+    outlook = foresee(job(goal=Goal(max_latency_p50_ms=10), scenario="offline"), PLANNED)
+    assert outlook.lost == {}
+    assert outlook.sentences == (
+        "No expectation: rates are of one inference after the other, the scenario is offline.",
+    )
 
 
 def test_a_limit_out_of_reach_is_told_before_anything_is_built() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgeopt.domain.device import Profile, Roofline
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.prior import Prior
+from edgeopt.domain.run import Setting
 from edgeopt.select.guard import worse_than_original
 from edgeopt.select.pick import choose
 from edgeopt.select.prior import compare, does_not_fit, expect, hopeless, planned_bytes, priors
@@ -99,6 +100,14 @@ def test_everyone_is_compared_with_the_original_in_the_same_setting() -> None:
     assert found[0].times_original == 1
     assert found[1].times_original == pytest.approx(62 / 124)
     assert (found[2].ms, found[2].times_original) == (None, None)
+
+
+def test_rates_of_a_cpu_say_nothing_of_an_accelerator() -> None:
+    setting = Setting(provider="CUDAExecutionProvider")
+    cuda = msgspec.structs.replace(INT8, id="int8@cuda", setting=setting)
+    (found,) = priors((cuda,), MODEL, PROFILE, {"int8": ("int8 static", 2_000_000)})
+    assert found.ms is None
+    assert "not of CUDA" in (found.reason or "")
 
 
 def prior(name: str, ms: float | None) -> Prior:
