@@ -3,6 +3,8 @@
 Latencies are ncnn's own (Tencent/ncnn, commit a4d2ea1, benchmark/README.md): `benchncnn`, 224 x 224, batch 1, the least of its loops, ms. Multiply-accumulates,
 parameters and activations (what the convolutions write) are those that the networks' papers and model zoos state, in millions. The fit
 is least squares in the logarithm, by a grid that is refined; the error is the root mean square of what is left, as a factor.
+
+Below stand latencies of another runtime (google/XNNPACK, README, float with all cores) that no fit has seen, over what the fit expects.
 """
 
 from __future__ import annotations
@@ -53,6 +55,12 @@ MEASURED = (
 )
 
 
+UNSEEN = {
+    "pi3": {"mobilenet": 115.0, "mobilenet_v2": 79.0, "mobilenet_v3": 67.0},
+    "pi4": {"mobilenet": 75.0, "mobilenet_v2": 44.0, "mobilenet_v3": 41.0},
+}
+
+
 def predict_ms(gmac_per_s: float, gb_per_s: float, size: tuple[float, float, float], width: float) -> float:
     """`MAC / P + (parameters + 2 activations) bytes / BW`, in ms."""
     macs, parameters, activations = size
@@ -98,6 +106,11 @@ def main() -> None:
         print(
             f"{series.profile:18} {{ dtype = {series.dtype!r}, threads = {series.threads}, gmac_per_s = {rates[0]:.3g}, gb_per_s = {rates[1]:.2g}, error_factor = {factor:.2f} }}"
         )
+    for profile, measured in UNSEEN.items():
+        series = next(found for found in MEASURED if found[:3] == (profile, "fp32", 4))
+        rates = fit(series)
+        factors = (f"{name} {ms / predict_ms(*rates, MILLIONS[name], 4.0):.2f}" for name, ms in measured.items())
+        print(f"{profile:18} measured by XNNPACK over expected: {', '.join(factors)}")
 
 
 if __name__ == "__main__":
