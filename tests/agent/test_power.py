@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -379,6 +380,29 @@ def captured(tmp_path_factory: pytest.TempPathFactory) -> str:
         else:
             path.mkdir(exist_ok=True)
     return str(root)
+
+
+@pytest.mark.parametrize(
+    ("board", "total_w", "grade"),
+    # Nano: its input rail alone. Xavier: 1155 + 385 + 2504 + 0 + 192 + 2692 mW.
+    [("Nano user", 0.933, "B"), ("Xavier user", 6.928, "C")],
+)
+def test_recorded_rails_of_jetsons_add_up_as_by_hand(tmp_path: Path, board: str, total_w: float, grade: str) -> None:
+    """The rails that tegrastats printed there, put into files as the driver of JetPack 4 shows them."""
+    source = CAPTURES / "jetson" / "tegrastats.txt"
+    if not source.exists():
+        pytest.skip("no recorded rails here")
+    line = source.read_text().split(f"# {board}\n", 1)[1].split("\n", 1)[0]
+    rails = re.findall(r" ([A-Z][A-Z0-9_]+) (\d+)/\d+(?= |$)", " " + re.split(r"@[\d.]+C ", line)[-1])
+    files = {}
+    for number, (name, milliwatts) in enumerate(rails):
+        chip, channel = divmod(number, 3)
+        folder = f"/sys/bus/iio/devices/iio:device{chip}"
+        files[f"{folder}/name"] = "ina3221x\n"
+        files[f"{folder}/rail_name_{channel}"] = f"{name}\n"
+        files[f"{folder}/in_power{channel}_input"] = f"{milliwatts}\n"
+    sensor = only(power_ina3221.find(trees.tree(tmp_path, files)))
+    assert (total(sensor), sensor.facts["class"]) == (pytest.approx(total_w), grade)
 
 
 def test_a_recorded_laptop(captured: str) -> None:

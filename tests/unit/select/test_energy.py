@@ -64,8 +64,8 @@ class TestSums:
         both = msgspec.structs.replace(SENSOR, total=("VDD_IN", "VDD_SOC"))
         assert reckon(both, window(step(2.0, 5.0))).gross_mj == pytest.approx(600, rel=0.001)
 
-    def test_recorded_rails_of_a_jetson_nano_against_the_sum_by_hand(self) -> None:
-        # POM_5V_IN in mW as tegrastats prints it, every 0.5 s; trapezoids by hand over 2.0 s to 4.0 s:
+    def test_uneven_power_in_milliwatts_against_the_sum_by_hand(self) -> None:
+        # Written by hand in the form of a Jetson Nano's POM_5V_IN, every 0.5 s; trapezoids over 2.0 s to 4.0 s:
         # (3120 + 3240) / 2 * 0.5 + (3240 + 3200) / 2 * 0.5 + (3200 + 3280) / 2 * 0.5 + (3280 + 3160) / 2 * 0.5 = 6430 mJ
         milliwatts = (933, 945, 927, 933, 3120, 3240, 3200, 3280, 3160, 940, 928, 933, 936)
         sensor = msgspec.structs.replace(SENSOR, rails=("POM_5V_IN",), total=("POM_5V_IN",), period_s=0.5)
