@@ -19,7 +19,7 @@ def energy_lines(run: Run, pick: Pick) -> tuple[str, ...]:
         why = run.energy_reason or next((s.reasons.get("energy_mj", "") for s in pick.summaries), "nobody said why")
         return (safe(f"energy: not measured ({why})"),)
     sensor = run.energy_sensor
-    head = f"energy: net, beyond rest, for each inference, by {sensor.name} (class {sensor.grade}): {sensor.total_rule}"
+    head = f"energy: net, beyond rest, for each inference of one stream back to back, by {sensor.name} (class {sensor.grade}): {sensor.total_rule}"
     lines = [head, *(f"  {name}: {'; '.join(_figures(energy))}" for name, energy in known)]
     return tuple(safe(line) for line in (*lines, *([f"  {pick.energy_note}"] if pick.energy_note else [])))
 
