@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _GOAL = {
     "objective": "objective",
+    "then": "then",
+    "weights": "weights",
     "max_latency_ms": "max_latency_p50_ms",
     "max_latency_p50_ms": "max_latency_p50_ms",
     "max_latency_p90_ms": "max_latency_p90_ms",
@@ -56,7 +58,7 @@ def deploy(model: str | Path | None = None, *, observer: Observer | None = None,
         model: an ONNX file; None takes the one of the nearest edgeopt.toml.
         observer: told of progress.
         **options: those of `edgeopt deploy`, with underscores: device, samples, config, recipes, task, budget, executor, profile, app, threads, settings, scenario, streams, rate, sustained, rounds, max_rounds, budget_seconds, block_seconds, seed, accept_disturbed,
-            ephemeral, objective, max_latency_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic.
+            ephemeral, objective, then, weights, max_latency_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic.
 
     Raises:
         EdgeoptError: see edgeopt.errors.

@@ -12,6 +12,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 GOAL_KEYS = (
     "objective",
+    "then",
+    "weights",
     "max_latency_p50_ms",
     "max_latency_p90_ms",
     "max_memory_mb",
@@ -20,6 +22,7 @@ GOAL_KEYS = (
     "max_certified_accuracy_drop",
     "accept_synthetic",
 )
+QUANTITIES = ("latency", "energy", "memory", "size")
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
 """Those of `domain.model.Task`, which would be slow to import for --help."""
 MEASURE_KEYS = (
@@ -59,11 +62,39 @@ def device_option(*, required: bool = False) -> Callable[[F], F]:
     return click.option("--device", "-d", required=required, help="A board of the inventory; `local` is this computer.")
 
 
+def _weights(_context: click.Context, _option: click.Parameter, text: str | None) -> dict[str, float] | None:
+    if text is None:
+        return None
+    try:
+        weights = {name.strip(): float(share) for name, share in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        weights = {}
+    if (
+        not weights
+        or not weights.keys() <= set(QUANTITIES)
+        or not all(0 < share < float("inf") for share in weights.values())
+    ):
+        msg = f"found {text!r}, allowed: {', '.join(QUANTITIES)}, each with a share above 0, such as latency=0.7,memory=0.3"
+        raise click.BadParameter(msg)
+    return weights
+
+
 def goal_options(function: F) -> F:
     """The goal's objective and limits."""
     return stack(
+        click.option("--objective", type=click.Choice(QUANTITIES), help="What to make small."),
         click.option(
-            "--objective", type=click.Choice(["latency", "energy", "memory", "size"]), help="What to make small."
+            "--then",
+            multiple=True,
+            callback=lambda _context, _option, values: values or None,
+            type=click.Choice(QUANTITIES),
+            help="What decides between those that are alike in it; may be given more than once.",
+        ),
+        click.option(
+            "--weights",
+            callback=_weights,
+            metavar="NAME=SHARE,...",
+            help="Make several small at once: latency=0.7,memory=0.3.",
         ),
         click.option(
             "--max-latency-ms",

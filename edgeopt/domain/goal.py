@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -12,7 +13,10 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits that every candidate must keep, and the one quantity to make small.
+    """Limits that every candidate must keep, and the quantity to make small.
+
+    `then` decides between candidates that are alike in `objective`, in its order, before the usual tie-breaks do. With `weights` the product of the quantities, each to
+    the power of its weight, is made small instead: 0.7 of latency and 0.3 of memory call one that is 10 % faster and 10 % larger the better one.
 
     `max_certified_accuracy_drop` limits `1 - Fidelity.agreement_lower`: with 95 % confidence the accuracy of a classifier falls by no
     more, because a correct answer can only turn wrong where the two models disagree.
@@ -21,6 +25,8 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     objective: Objective = "latency"
+    then: tuple[Objective, ...] = ()
+    weights: dict[Objective, Positive] = {}
     max_latency_p50_ms: Positive | None = None
     max_latency_p90_ms: Positive | None = None
     max_memory_mb: Positive | None = None
@@ -28,3 +34,15 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_agreement: Share | None = 0.98
     max_certified_accuracy_drop: Share | None = None
     accept_synthetic: bool = False
+
+    @property
+    def asks_for_energy(self) -> bool:
+        """Whether energy decides, by itself or with a weight."""
+        return "energy" in self.weights if self.weights else self.objective == "energy"
+
+
+def overridden(goal: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a goal's fields with others over them. Who names an objective takes the place of weights, and of what decided after another objective."""
+    named = "objective" in overrides
+    kept = {key: value for key, value in goal.items() if not (named and key in ("then", "weights"))}
+    return kept | dict(overrides)

@@ -31,7 +31,7 @@ class Sensed(msgspec.Struct, frozen=True, kw_only=True):
 
 def wants_energy(plan: MeasurePlan, goal: Goal) -> bool:
     """Tell whether energy is to be measured where it can be: it was asked for, or it is what the goal makes small."""
-    return goal.objective == "energy" if plan.energy == "auto" else plan.energy
+    return goal.asks_for_energy if plan.energy == "auto" else plan.energy
 
 
 def sensors_of(facts: dict[str, Any]) -> tuple[PowerSensor, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edgeopt.domain.device import Device, Profile
-from edgeopt.domain.goal import Goal
+from edgeopt.domain.goal import Goal, overridden
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import MeasurePlan, SamplesInfo
@@ -68,7 +68,7 @@ def prepare(
     profile = load_profile(request.profile or device.profile, places.profiles)
     model_path = _model_path(request, config, base)
     model = _inspect(model_path, request, config, observer)
-    goal = decode(msgspec.to_builtins(config.goal) | request.goal, Goal, source="the goal")
+    goal = decode(overridden(msgspec.to_builtins(config.goal), request.goal), Goal, source="the goal")
     plan = decode(msgspec.to_builtins(config.measure) | request.measure, MeasurePlan, source="the measuring options")
     if plan.scenario == "fixed-rate" and plan.rate_hz is None:
         raise ConfigError(

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from edgeopt.domain.goal import Goal
+from edgeopt.domain.goal import Goal, overridden
 from edgeopt.domain.pick import Pick
 from edgeopt.domain.run import Run
 from edgeopt.profiles.decode import decode
@@ -23,5 +23,5 @@ def repick(name: str, overrides: dict[str, Any], places: Places) -> tuple[Run, P
         UnknownName, RunUnreadable, ConfigError.
     """
     run = ResultsStore(places.database_url, places.runs).load_run(name)
-    goal = decode(msgspec.to_builtins(run.goal) | overrides, Goal, source="the goal")
+    goal = decode(overridden(msgspec.to_builtins(run.goal), overrides), Goal, source="the goal")
     return run, choose(run, goal, summarise(run))

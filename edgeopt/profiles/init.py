@@ -122,6 +122,8 @@ def render_config(answers: Answers) -> str:
         "",
         "[goal]",
         _line("objective", a.objective, "", "what to make small: latency, energy, memory or size"),
+        _line("then", None, ["memory"], "what decides between those that are alike in it"),
+        "# weights = { latency = 0.7, memory = 0.3 }  # several at once, instead of the objective",
         _line(
             "min_agreement", a.min_agreement, "", "share of answers that must equal the original's; 0 switches it off"
         ),

@@ -6,14 +6,16 @@ say of the original itself: a limit that rules the original out does not make a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from edgeopt.domain.energy import Figure
-from edgeopt.domain.goal import Goal
+from edgeopt.domain.goal import Goal, Objective
 from edgeopt.domain.pick import Summary
 from edgeopt.domain.run import Run
 from edgeopt.select.blocks import ORIGINAL, original_of
 from edgeopt.select.objection import Objection, failure_of, why
+from edgeopt.select.ranking import Weighted
 from edgeopt.select.wording import interval, megabytes, number
 
 
@@ -23,15 +25,22 @@ def worse_than_original(run: Run, goal: Goal, s: Summary, summaries: Sequence[Su
     failed = original is not None and failure_of(run, original.candidate) is not None
     if s.variant == ORIGINAL or ORIGINAL in run.pruned or failed:
         return
-    if goal.objective == "latency":
+    if goal.weights:
+        yield from _costlier(s, original, Weighted(goal.weights))
+    elif goal.objective == "latency":
         yield from _slower(s)
     elif original is None:
         yield Objection(
             sentence="cannot be compared with the original, which was not measured with as many threads", certain=False
         )
-    elif goal.objective == "memory":
+    else:
+        yield from _more_of(goal.objective, s, original)
+
+
+def _more_of(objective: Objective, s: Summary, original: Summary) -> Iterator[Objection]:
+    if objective == "memory":
         yield from _larger("peak memory", s.peak_memory_bytes, original.peak_memory_bytes, megabytes)
-    elif goal.objective == "size":
+    elif objective == "size":
         yield from _larger("size", s.size_bytes, original.size_bytes, megabytes)
     elif s.energy is not None and s.energy.ratio is not None:
         yield from _hungrier(s.energy.ratio)
@@ -43,6 +52,22 @@ def _original(run: Run, s: Summary, summaries: Sequence[Summary]) -> Summary | N
     mine = next((candidate for candidate in run.candidates if candidate.id == s.candidate), None)
     original = None if mine is None else original_of(run, mine)
     return next((other for other in summaries if original is not None and other.candidate == original.id), None)
+
+
+def _costlier(s: Summary, original: Summary | None, weighted: Weighted) -> Iterator[Objection]:
+    """The ratio of costs: latency by its paired interval, whose lower end must not be above 1; all else as it is."""
+    if original is None or not math.isfinite(weighted(s)) or not math.isfinite(weighted(original)):
+        yield Objection(sentence="cannot be compared with the original in all that has a weight", certain=False)
+        return
+    cost = weighted(s) / weighted(original)
+    share = weighted.shares.get("latency", 0.0)
+    if share and s.ratio_low is not None and s.ratio is not None:
+        cost *= (s.ratio_low / s.ratio) ** share
+    if cost > 1:
+        sentence = (
+            f"costs more than the original by the weights ({weighted.named()}): at least {number(cost)} times as much"
+        )
+        yield Objection(sentence=sentence, certain=not share or s.ratio_low is not None)
 
 
 def _slower(s: Summary) -> Iterator[Objection]:

@@ -88,7 +88,7 @@ def _quantities(run: Run, goal: Goal, s: Summary) -> Iterator[Objection]:
     yield from _latency(run, goal, s)
     if goal.max_memory_mb is not None:
         yield from _memory(goal.max_memory_mb, s)
-    if goal.objective == "energy" and s.energy_mj is None:
+    if goal.asks_for_energy and s.energy_mj is None:
         yield Objection(sentence=f"its energy is not known: {why(s, 'energy_mj')}", certain=False)
 
 

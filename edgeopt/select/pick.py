@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import msgspec
+
 from edgeopt.domain.goal import Goal, Objective
 from edgeopt.domain.pick import Loser, Pick, Summary
 from edgeopt.domain.run import Run
@@ -19,7 +21,7 @@ from edgeopt.select.limits import broken_limits
 from edgeopt.select.more_time import to_decide_limit, to_tell_apart
 from edgeopt.select.objection import Objection, failure_of, measurement_doubts, why
 from edgeopt.select.prior import compare
-from edgeopt.select.ranking import behind, best_of, frontier, shown
+from edgeopt.select.ranking import Weighted, behind, best_of, frontier, shown
 from edgeopt.select.wording import interval, number
 
 Status = Literal["picked", "goal-not-met", "inconclusive"]
@@ -47,9 +49,9 @@ def choose(run: Run, goal: Goal, summaries: Sequence[Summary]) -> Pick:
     feasible = [s for s in summaries if not against[s.candidate]]
     lost = {name: _sentence(found) for name, found in against.items() if found}
     if feasible:
-        best: Summary | None = (first := best_of(feasible, goal.objective))
+        best: Summary | None = (first := best_of(feasible, goal))
         status, reason = _picked(first, goal, feasible)
-        lost |= {s.candidate: behind(s, first, feasible, goal.objective) for s in feasible if s is not first}
+        lost |= {s.candidate: behind(s, first, feasible, goal) for s in feasible if s is not first}
     else:
         best = None
         status, reason = _nothing(run, goal, summaries, against)
@@ -60,7 +62,7 @@ def choose(run: Run, goal: Goal, summaries: Sequence[Summary]) -> Pick:
         candidate=None if best is None else best.candidate,
         variant=None if best is None else best.variant,
         reason=reason,
-        frontier=frontier(sound, _known_objective(goal, sound)),
+        frontier=frontier(sound, _known(goal, sound)),
         losers=(*(Loser(name=name, reason=why) for name, why in lost.items()), *_never_measured(run)),
         summaries=tuple(summaries),
         more_time=_more_time(run, goal, best, feasible, [s for s in summaries if _is_doubtful(against[s.candidate])]),
@@ -86,8 +88,8 @@ def _more_time(
 ) -> str | None:
     """What is open: who of two comes first, or whether the nearest keeps the limit."""
     if best is None:
-        return to_decide_limit(run, goal, best_of(doubtful, goal.objective)) if doubtful else None
-    return to_tell_apart(run, best, feasible) if goal.objective == "latency" else None
+        return to_decide_limit(run, goal, best_of(doubtful, goal)) if doubtful else None
+    return to_tell_apart(run, best, feasible) if goal.objective == "latency" and not goal.weights else None
 
 
 def _unsound(run: Run, s: Summary) -> bool:
@@ -99,7 +101,7 @@ def _nothing(
     run: Run, goal: Goal, summaries: Sequence[Summary], against: Mapping[str, Sequence[Objection]]
 ) -> tuple[Status, str]:
     """Say why there is no pick. What is only doubtful may yet be good, so then the answer is not a no."""
-    if goal.objective == "energy" and all(s.energy_mj is None for s in summaries):
+    if goal.asks_for_energy and all(s.energy_mj is None for s in summaries):
         advice = "Measure with --energy where there is a power sensor or a meter, or choose another objective: latency, memory or size."
         return "inconclusive", f"energy was not measured: {run.energy_reason}. {advice}"
     if all(s.p50_ms is None for s in summaries):
@@ -107,24 +109,24 @@ def _nothing(
         return "inconclusive", f"no candidate could be measured{first}"
     doubtful = [s for s in summaries if _is_doubtful(against[s.candidate])]
     if doubtful:
-        nearest = best_of(doubtful, goal.objective)
+        nearest = best_of(doubtful, goal)
         return (
             "inconclusive",
             f"no candidate was shown to meet the goal; the nearest, {nearest.candidate}: {_sentence(against[nearest.candidate])}",
         )
     measured = [s for s in summaries if s.p50_ms is not None]
     fewest = min(len(against[s.candidate]) for s in measured)
-    nearest = best_of([s for s in measured if len(against[s.candidate]) == fewest], goal.objective)
+    nearest = best_of([s for s in measured if len(against[s.candidate]) == fewest], goal)
     return (
         "goal-not-met",
         f"the nearest to it, {nearest.candidate}, does not keep it: {_sentence(against[nearest.candidate])}",
     )
 
 
-def _known_objective(goal: Goal, summaries: Sequence[Summary]) -> Objective:
+def _known(goal: Goal, summaries: Sequence[Summary]) -> Goal:
     """Alternatives are ranked by latency where the energy is not known."""
-    unknown = goal.objective == "energy" and any(s.energy_mj is None for s in summaries)
-    return "latency" if unknown else goal.objective
+    unknown = goal.asks_for_energy and any(s.energy_mj is None for s in summaries)
+    return msgspec.structs.replace(goal, objective="latency", weights={}) if unknown else goal
 
 
 def _sentence(objections: Sequence[Objection]) -> str:
@@ -134,7 +136,12 @@ def _sentence(objections: Sequence[Objection]) -> str:
 def _picked(best: Summary, goal: Goal, feasible: Sequence[Summary]) -> tuple[Status, str]:
     many = f"of the {len(feasible)} candidates that meet the goal"
     among = many if len(feasible) > 1 else "and is the only candidate that meets the goal"
-    words = f"it has {_PRAISE[goal.objective]} ({shown(best, goal.objective)}) {among}"
+    praise = (
+        f"the lowest cost by the weights ({Weighted(goal.weights).named()})"
+        if goal.weights
+        else _PRAISE[goal.objective]
+    )
+    words = f"it has {praise} ({shown(best, goal)}) {among}"
     doubt = "" if best.verdict == "trusted" else f"; the measurement is {best.verdict}: {why(best, 'verdict')}"
     if best.variant == ORIGINAL:
         return "picked", f"{words}; no variant that meets the goal is better than the original{doubt}"

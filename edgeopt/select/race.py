@@ -24,7 +24,7 @@ from edgeopt.domain.run import Block, Candidate, Run
 from edgeopt.select.blocks import ORIGINAL, block_ms, counts, original_of
 from edgeopt.select.limits import broken_by_nature, is_too_slow, latency_doubts
 from edgeopt.select.paired import Paired, differences, paired_interval
-from edgeopt.select.ranking import best_of
+from edgeopt.select.ranking import Weighted, best_of
 from edgeopt.select.rounds import gross_losers
 from edgeopt.select.statistics import hodges_lehmann
 from edgeopt.select.summarise import summarise
@@ -111,11 +111,11 @@ class Race:
         return [other for other in names if name in self._hopeless or other not in self._hopeless]
 
     def _gross(self, names: Sequence[str]) -> dict[str, str]:
-        if self._goal.objective != "latency":
+        if self._goal.asks_for_energy or not (self._goal.weights or self._goal.objective == "latency"):
             return {}
         lost: dict[str, str] = {}
         for name in names:
-            levels = {other: self._levels[other] for other in {*self._rivals(name, names), name}}
+            levels = {other: self._costs(other) for other in {*self._rivals(name, names), name}}
             lost |= gross_losers(levels, self._plan.drop_ratio, [name])
         return lost
 
@@ -127,7 +127,7 @@ class Race:
 
     def _heavier(self, names: Sequence[str]) -> dict[str, str]:
         """Memory and size come first in the goal: who is larger than one that may be picked cannot win, however fast."""
-        if self._goal.objective not in ("memory", "size"):
+        if self._goal.weights or self._goal.objective not in ("memory", "size"):
             return {}
         lost = {}
         for name in names:
@@ -152,7 +152,7 @@ class Race:
 
     def _behind(self, names: Sequence[str]) -> dict[str, str]:
         """Compare each with its leader at this look."""
-        if self._goal.objective == "energy":
+        if self._goal.asks_for_energy:
             return {}
         alpha = ALPHA / (len(LOOKS) * max(len(self._candidates) - 1, 1))
         lost = {}
@@ -162,26 +162,46 @@ class Race:
             if leader is not None and found is not None and found.low > 0 and self._cannot_win(name, leader, found):
                 times = f"{number(math.exp(found.middle))} [{number(math.exp(found.low))} .. {number(math.exp(found.high))}]"
                 lost[name] = (
-                    f"over {found.rounds} rounds it took {times} times as long as the leader ({leader}), so it was not measured further"
+                    f"over {found.rounds} rounds it took {times} times {self._what()} the leader ({leader}), so it was not measured further"
                 )
         return lost
 
+    def _what(self) -> str:
+        return "what the goal weighs of" if self._goal.weights else "as long as"
+
     def _leader(self, names: Iterable[str]) -> str | None:
-        known = [name for name in names if self._levels[name]]
-        return min(known, key=lambda name: (hodges_lehmann(list(self._levels[name].values()))[0], name), default=None)
+        known = {name: costs for name in names if (costs := self._costs(name))}
+        return min(known, key=lambda name: (hodges_lehmann(list(known[name].values()))[0], name), default=None)
 
     def _against(self, name: str, other: str | None, alpha: float) -> Paired | None:
         if other is None or other == name:
             return None
-        return paired_interval(differences(self._levels[name], self._levels[other]), alpha)
+        return paired_interval(differences(self._costs(name), self._costs(other)), alpha)
+
+    def _costs(self, name: str) -> Levels:
+        """Round -> logarithm of what the race is about: the latency, or all that has a weight."""
+        if not self._goal.weights:
+            return self._levels[name]
+        weighted = Weighted(self._goal.weights)
+        share = weighted.shares.get("latency", 0.0)
+        fixed = weighted(self._as_if(name, 1.0))
+        if not math.isfinite(fixed):
+            return {}
+        return {number: math.log(fixed) + share * level for number, level in self._levels[name].items()}
 
     def _cannot_win(self, name: str, leader: str, found: Paired) -> bool:
         """A tie with the leader may still be won by being leaner or simpler."""
-        return found.middle > math.log1p(self._plan.epsilon) or not self._wins_ties(name, leader)
+        beyond = found.middle > math.log1p(self._plan.epsilon)
+        if beyond and (self._goal.weights or self._goal.objective == "latency"):
+            return True
+        return not self._wins_ties(name, leader, math.exp(max(found.middle, 0.0)))
 
-    def _wins_ties(self, name: str, leader: str) -> bool:
-        tied = [self._as_if(leader, 1.0), self._as_if(name, 1.0 + 1e-9)]
-        return best_of(tied, self._goal.objective).candidate == name
+    def _wins_ties(self, name: str, leader: str, slower: float = 1.0) -> bool:
+        """Would it be picked over the leader, at so many times its latency, by what else counts?"""
+        if self._goal.weights:
+            return True
+        tied = [self._as_if(leader, 1.0), self._as_if(name, slower * (1 + 1e-9))]
+        return best_of(tied, self._goal).candidate == name
 
     def _as_if(self, name: str, p50_ms: float) -> Summary:
         """The candidate with what is known of it by now, at a made-up latency that leaves the decision to everything else."""
@@ -232,7 +252,7 @@ class Race:
         return any(self._is_asked_for(name, contenders) for name in left if name in self._beaten)
 
     def _all_tied(self, contenders: Sequence[str], leader: str) -> bool:
-        if self._goal.objective == "energy":
+        if self._goal.asks_for_energy:
             return True
         return all(self._is_tied(name, leader) for name in contenders if name != leader)
 

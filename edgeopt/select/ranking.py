@@ -7,9 +7,9 @@ Ties go to the leaner, then to the simpler. For memory and size a tie is mostly 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from edgeopt.domain.goal import Objective
+from edgeopt.domain.goal import Goal, Objective
 from edgeopt.domain.pick import Summary
 from edgeopt.select.blocks import ORIGINAL
 from edgeopt.select.wording import interval, megabytes, ms, number, percent
@@ -48,19 +48,53 @@ def simplicity(s: Summary) -> float:
     return {"fp32": 1, "fp16": 2}.get(s.encoding, 3)
 
 
-_ORDER: dict[Objective, tuple[tuple[Key, float], ...]] = {
-    "latency": ((latency, EPSILON), (memory, EPSILON), (simplicity, 0.0), (latency, 0.0)),
-    "energy": ((energy, EPSILON), (memory, EPSILON), (simplicity, 0.0), (energy, 0.0)),
-    "memory": ((memory, EPSILON), (latency, EPSILON), (simplicity, 0.0), (memory, 0.0)),
-    "size": ((size, 0.0), (latency, EPSILON), (memory, EPSILON), (simplicity, 0.0)),
+_KEYS: dict[Objective, tuple[Key, float]] = {
+    "latency": (latency, EPSILON),
+    "energy": (energy, EPSILON),
+    "memory": (memory, EPSILON),
+    "size": (size, 0.0),
 }
-"""For each objective: what is compared, in this order, and how far apart two values are still alike."""
+"""For each quantity: how far apart two values are still alike."""
+_TIES: dict[Objective, tuple[tuple[Key, float], ...]] = {
+    "latency": ((memory, EPSILON), (simplicity, 0.0), (latency, 0.0)),
+    "energy": ((memory, EPSILON), (simplicity, 0.0), (energy, 0.0)),
+    "memory": ((latency, EPSILON), (simplicity, 0.0), (memory, 0.0)),
+    "size": ((latency, EPSILON), (memory, EPSILON), (simplicity, 0.0)),
+}
+"""For each objective: what decides between those that are alike in it, in this order."""
 
 
-def best_of(candidates: Sequence[Summary], objective: Objective) -> Summary:
+class Weighted:
+    """The product of quantities, each to the power of its share of the weights: what is small by it is small in what weighs most."""
+
+    def __init__(self, weights: Mapping[Objective, float]) -> None:
+        total = math.fsum(weights.values())
+        self.shares = {name: weight / total for name, weight in sorted(weights.items())}
+
+    def __call__(self, s: Summary) -> float:
+        """Return the product, infinite when a quantity is not known."""
+        values = {name: _KEYS[name][0](s) for name in self.shares}
+        if any(math.isinf(value) for value in values.values()):
+            return math.inf
+        return math.exp(math.fsum(share * math.log(max(values[name], 1e-300)) for name, share in self.shares.items()))
+
+    def named(self) -> str:
+        """Return the quantities and their shares for people."""
+        return ", ".join(f"{name} {number(share)}" for name, share in self.shares.items())
+
+
+def order_of(goal: Goal) -> tuple[tuple[Key, float], ...]:
+    """Return what is compared, in this order, and how far apart two values are still alike."""
+    if goal.weights:
+        weighted = Weighted(goal.weights)
+        return ((weighted, EPSILON), (memory, EPSILON), (simplicity, 0.0), (weighted, 0.0))
+    return (_KEYS[goal.objective], *(_KEYS[name] for name in goal.then), *_TIES[goal.objective])
+
+
+def best_of(candidates: Sequence[Summary], goal: Goal) -> Summary:
     """Return the first by the objective and its tie-breaks; candidates that are alike in all of them go by name. At least one is given."""
     left = list(candidates)
-    for key, epsilon in _ORDER[objective]:
+    for key, epsilon in order_of(goal):
         left = _alike(left, key, epsilon)
     return min(left, key=lambda s: s.candidate)
 
@@ -70,7 +104,7 @@ def _alike(candidates: Sequence[Summary], key: Key, epsilon: float) -> list[Summ
     return [s for s in candidates if key(s) <= least * (1 + epsilon)]
 
 
-def frontier(candidates: Sequence[Summary], objective: Objective) -> tuple[str, ...]:
+def frontier(candidates: Sequence[Summary], goal: Goal) -> tuple[str, ...]:
     """Return the candidates worth knowing: every other one is matched by one of them in everything that counts, within EPSILON.
 
     What counts is latency, memory, size, energy where it was measured, and agreement.
@@ -80,7 +114,7 @@ def frontier(candidates: Sequence[Summary], objective: Objective) -> tuple[str, 
     """
     left, kept = list(candidates), []
     while left:
-        first = best_of(left, objective)
+        first = best_of(left, goal)
         kept.append(first)
         left = [s for s in left if s is not first and not _covers(first, s)]
     return tuple(s.candidate for s in kept)
@@ -95,10 +129,10 @@ def _agreement(s: Summary) -> float:
     return 1.0 if s.variant == ORIGINAL else -1.0 if s.agreement is None else s.agreement
 
 
-def behind(s: Summary, best: Summary, candidates: Sequence[Summary], objective: Objective) -> str:
+def behind(s: Summary, best: Summary, candidates: Sequence[Summary], goal: Goal) -> str:
     """Return why `s`, which was allowed too, is not the pick: the comparison of `best_of` in which it fell out."""
     left, tie = list(candidates), ""
-    for key, epsilon in _ORDER[objective]:
+    for key, epsilon in order_of(goal):
         left = _alike(left, key, epsilon)
         if s not in left:
             return f"{tie}{_against(key, s, best)} of {best.candidate}"
@@ -111,6 +145,8 @@ def _against(key: Key, s: Summary, best: Summary) -> str:
         return f"its encoding ({s.encoding}) is less simple than the one ({best.encoding})"
     mine, theirs = key(s), key(best)
     more = "" if math.isinf(mine) or theirs == 0 else f", {percent(mine / theirs - 1)} more"
+    if isinstance(key, Weighted):
+        return f"what it costs by the weights ({key.named()}) is{more.removeprefix(',')} than that"
     word, show = _SHOWN[key]
     return f"{word} is {show(s)}{more} than the {show(best)}"
 
@@ -135,6 +171,7 @@ _SHOWN: dict[Key, tuple[str, Callable[[Summary], str]]] = {
 }
 
 
-def shown(s: Summary, objective: Objective) -> str:
-    """Return the candidate's value of the objective, for people."""
-    return _SHOWN[_ORDER[objective][0][0]][1](s)
+def shown(s: Summary, goal: Goal) -> str:
+    """Return the candidate's value of the objective, for people; each of them where there are weights."""
+    names = sorted(goal.weights) or [goal.objective]
+    return ", ".join(_SHOWN[_KEYS[name][0]][1](s) for name in names)

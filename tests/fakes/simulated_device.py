@@ -93,7 +93,7 @@ class SimulatedDevice:
         def run(_: object) -> None:
             self.now_ns += next(durations)
 
-        timing = measure(run, [None], lambda: self.now_ns, _plan(job), lambda _: None)
+        timing = measure(run, [None], lambda: self.now_ns, _plan(job, is_uniform=True), lambda _: None)
         result = {
             "load_ns": load_ns,
             "first_ns": timing.first_ns,

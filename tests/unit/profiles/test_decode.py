@@ -42,7 +42,7 @@ BAD = [
     ),
     (
         "[goal]\nzzz = 1",
-        "goal.zzz: unknown key, allowed: objective, max_latency_p50_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic",
+        "goal.zzz: unknown key, allowed: objective, then, weights, max_latency_p50_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic",
     ),
     ("model = ''", 'model: found "" (string), allowed: text that is not empty'),
     ("model = 2026-11-24", 'model: found "2026-11-24" (date or time), allowed: text that is not empty'),
