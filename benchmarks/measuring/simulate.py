@@ -1,6 +1,6 @@
 """What the rules of measurement are worth, on simulated devices of which the truth is known: the table of docs/measuring.md.
 
-    python benchmarks/measuring/simulate.py [--trials 1000]
+    python benchmarks/measuring/simulate.py [--trials 1000] [--weather ordinary,quiet,rough] [coverage|gate|races|flags ...]
 
 Devices have a virtual clock; the agent's real loop, the host's real rounds, race, summaries and pick run on it (`tests/fakes/simulated_device.py` says what a device is like).
 """
@@ -12,7 +12,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -31,8 +31,8 @@ SETS = {
 }
 """Levels of eight candidates; which of them is the original's is drawn."""
 WEATHER = {
-    "quiet": Weather(noise=0.005, process=0.002, drift=0.005, hits=0.0, stalls=0.002),
     "ordinary": Weather(),
+    "quiet": Weather(noise=0.005, process=0.002, drift=0.005, hits=0.0, stalls=0.002),
     "rough": Weather(noise=0.03, process=0.015, drift=0.03, hits=0.15, hit=0.2, stalls=0.03),
 }
 KINDS: tuple[Disturbance, ...] = ("throttled", "ramp", "warm-up of 1 s", "warm-up of 8 s", "two levels", "burst")
@@ -48,11 +48,11 @@ def one_race(kind: str, seed: int, plan: MeasurePlan, weather: Weather) -> tuple
     return race(device, levels, plan), levels
 
 
-def races(trials: int) -> Iterator[str]:
+def races(trials: int, weathers: Mapping[str, Weather]) -> Iterator[str]:
     yield "| race | picks within 2 % of the best | no pick | device time against 12 fixed rounds | the same of 12 fixed rounds |"
     yield "|---|---|---|---|---|"
     fixed = MeasurePlan(rounds=12, drop_ratio=math.inf)
-    for name, weather in WEATHER.items():
+    for name, weather in weathers.items():
         for kind in SETS:
             good, empty, spent = score(kind, MeasurePlan(), weather, trials)
             few = max(trials // 10, 1)
@@ -74,11 +74,11 @@ def score(kind: str, plan: MeasurePlan, weather: Weather, trials: int) -> tuple[
     return good, empty, spent
 
 
-def coverage(trials: int) -> Iterator[str]:
+def coverage(trials: int, weathers: Mapping[str, Weather]) -> Iterator[str]:
     yield "| interval of the ratio, nominal 95 % | holds the truth |"
     yield "|---|---|"
     levels = {"original": 13.0, "int8": 10.0}
-    for name, weather in WEATHER.items():
+    for name, weather in weathers.items():
         for rounds in (6, 8, 12, 24, None):
             plan = MeasurePlan(rounds=rounds)
             found = [
@@ -97,11 +97,11 @@ def holds(trial: Trial) -> bool | None:
     return summary.ratio_low <= 10 / 13 <= summary.ratio_high
 
 
-def gate(trials: int) -> Iterator[str]:
+def gate(trials: int, weathers: Mapping[str, Weather]) -> Iterator[str]:
     yield "| two identical builds, 10 rounds | called a regression | with a margin of 2 % | found a change, either way |"
     yield "|---|---|---|---|"
     levels = {"original": 10.0, "again": 10.0}
-    for name, weather in WEATHER.items():
+    for name, weather in weathers.items():
         bare = margin = changed = 0
         for seed in range(trials):
             run = race(SimulatedDevice(levels, seed=seed, weather=weather), levels, MeasurePlan(rounds=10)).run
@@ -115,10 +115,10 @@ def gate(trials: int) -> Iterator[str]:
         yield f"| {name} | {bare / trials:.1%} | {margin / trials:.1%} | {changed / trials:.1%} |"
 
 
-def flags(trials: int) -> Iterator[str]:
+def flags(trials: int, weathers: Mapping[str, Weather]) -> Iterator[str]:
     yield "| series of one block | flagged | not flagged, and more than 5 % off |"
     yield "|---|---|---|"
-    for name, weather in WEATHER.items():
+    for name, weather in weathers.items():
         for kind in (None, *KINDS):
             share, harmful = flagged(weather, kind, trials)
             yield f"| {kind or 'clean'}, {name} | {share:.1%} | {harmful:.1%} |"
@@ -136,17 +136,25 @@ def flagged(weather: Weather, kind: Disturbance | None, trials: int) -> tuple[fl
     return out / trials, harmful / trials
 
 
-PARTS: dict[str, Callable[[int], Iterator[str]]] = {"coverage": coverage, "gate": gate, "races": races, "flags": flags}
+PARTS: dict[str, Callable[[int, Mapping[str, Weather]], Iterator[str]]] = {
+    "coverage": coverage,
+    "gate": gate,
+    "races": races,
+    "flags": flags,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--weather", default=",".join(WEATHER))
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"of {', '.join(PARTS)}")
     arguments = parser.parse_args()
+    weathers = {name: WEATHER[name] for name in arguments.weather.split(",")}
     begin = time.monotonic()
     for name in arguments.parts:
-        print(*PARTS[name](arguments.trials), sep="\n", flush=True)
+        for line in PARTS[name](arguments.trials, weathers):
+            print(line, flush=True)
         print()
     print(f"{arguments.trials} trials each, {time.monotonic() - begin:.0f} s")
 
