@@ -194,6 +194,8 @@ def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]
         "first_ns": timing.first_ns,
         "warmup_ns": thin(measured.warmup_ns, _MAX_WARMUP),
         "latencies_ns": thin(latencies, MAX_LATENCIES),
+        # Thinned, they are no longer one sample after the other.
+        "feeds": len(feeds) if len(latencies) <= MAX_LATENCIES else 0,
         **({"thinned_from": len(latencies)} if len(latencies) > MAX_LATENCIES else {}),
         **sizes,
         "provider_used": model.provider_used,

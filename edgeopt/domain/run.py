@@ -47,7 +47,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     `peak_rss_bytes` is the whole process; `runtime_rss_bytes` the same before the model was loaded, so their difference is the model's. `anon_bytes`, `file_bytes` and `shared_bytes` are
     what was resident at the end of the timed part: anonymous memory is what a board can run out of, pages of files can be read again. `conditions_before/after` are what the agent
     read (clocks, temperatures, load, memory, throttle counters), as it sent them. `flags` are doubts. `warmup_ns` are the inferences after the first that do not count,
-    `latencies_ns` those that do; `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved. `timed` are the kernel's counters over the timed part.
+    `latencies_ns` those that do, in which `feeds` inputs took turns (0: not in turn, None: not told); `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved. `timed` are the kernel's counters over the timed part.
     `cool_down_s` is how long the board was left alone before, until it was as cool and as fast as at the session's beginning.
 
     `inferences` that the counted part had took `timed_ns`; `late_starts` of them had to wait for the one before (None: nothing was scheduled). `stream_ns` are the latencies of the
@@ -62,6 +62,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     first_ns: int | None = None
     warmup_ns: tuple[int, ...] = ()
     latencies_ns: tuple[int, ...] = ()
+    feeds: int | None = None
     steady: bool | None = None
     steady_reason: str | None = None
     peak_rss_bytes: int | None = None

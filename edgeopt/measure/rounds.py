@@ -109,6 +109,7 @@ def block_from_reply(reply: dict[str, Any], *, candidate: str, number: int, posi
             "first_ns",
             "warmup_ns",
             "latencies_ns",
+            "feeds",
             "steady",
             "steady_reason",
             "peak_rss_bytes",

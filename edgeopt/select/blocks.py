@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgeopt.domain.pick import Regime
 from edgeopt.domain.run import Block, Candidate, Run
-from edgeopt.select.regimes import two_levels
+from edgeopt.select.regimes import two_levels, without_inputs
 from edgeopt.select.statistics import median
 
 ORIGINAL = "original"
@@ -32,9 +33,15 @@ def block_ms(block: Block) -> float:
     return median(block.latencies_ns) / 1e6
 
 
+def levels_inside(block: Block) -> tuple[Regime, Regime] | None:
+    """Return the two levels, in ns, between which a block's inferences switch for another reason than their inputs; None when there are none."""
+    values = without_inputs(block.latencies_ns, block.feeds)
+    return None if values is None else two_levels(values)
+
+
 def flags_of(block: Block) -> tuple[str, ...]:
     """Return the agent's flags, and `two-levels` when the block's inferences switch between two levels, which only its whole series tells."""
-    return block.flags if two_levels(block.latencies_ns) is None else (*block.flags, "two-levels")
+    return block.flags if levels_inside(block) is None else (*block.flags, "two-levels")
 
 
 def is_flagged(block: Block) -> bool:

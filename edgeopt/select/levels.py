@@ -9,7 +9,7 @@ import msgspec
 
 from edgeopt.domain.pick import Regime
 from edgeopt.domain.run import Block
-from edgeopt.select.blocks import block_ms, flags_of
+from edgeopt.select.blocks import block_ms, flags_of, levels_inside
 from edgeopt.select.regimes import two_levels
 from edgeopt.select.statistics import (
     MIN_FOR_INTERVAL,
@@ -82,7 +82,7 @@ def regimes_of(blocks: Sequence[Block], clean: Sequence[Block]) -> tuple[Regime,
     split = [block for block in blocks if block.failure is None and "two-levels" in flags_of(block)]
     if not split or len(split) * 2 < len(blocks):
         return ()
-    inside = [regimes for block in split if (regimes := two_levels(block.latencies_ns)) is not None]
+    inside = [regimes for block in split if (regimes := levels_inside(block)) is not None]
     lower, upper = ([pair[side] for pair in inside] for side in (0, 1))
     return _typical(lower), _typical(upper)
 

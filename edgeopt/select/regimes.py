@@ -28,6 +28,8 @@ _CLIPPED = 20
 """One value in so many at each end is taken as its neighbour, so that stalls do not draw the cut to them. Levels have more values."""
 _VALLEY = 0.45
 """So much of the gap is empty, but for a tenth of each part: a long tail is no level."""
+_TURNS = 3
+"""Each input has run so often before its own cost is known."""
 _MOST_VALUES = 2000
 _MAD_TO_SIGMA = 1.4826
 
@@ -57,6 +59,24 @@ def two_levels(values: tuple[float, ...] | tuple[int, ...]) -> tuple[Regime, Reg
         Regime(level=math.exp(median(low)), share=share),
         Regime(level=math.exp(median(high)), share=1 - share),
     )
+
+
+def without_inputs(values: Sequence[float], feeds: int | None) -> tuple[float, ...] | None:
+    """Return the values freed of what the inputs cost, which is not the board's doing; None when that cannot be told.
+
+    Args:
+        values: latencies, one input after the other, again and again.
+        feeds: how many inputs took turns; None when it is not known (then they are taken as alike), 0 when the values are not in turn.
+    """
+    if feeds is None or feeds == 1:
+        return tuple(values)
+    if feeds == 0 or len(values) < _TURNS * feeds:
+        return None
+    levels = [median(values[turn::feeds]) for turn in range(feeds)]
+    middle = median(levels)
+    if min(levels) <= 0:
+        return None
+    return tuple(value / levels[place % feeds] * middle for place, value in enumerate(values))
 
 
 def _best_cut(ordered: Sequence[float], fewest: int) -> int:

@@ -99,6 +99,7 @@ class SimulatedDevice:
             "first_ns": timing.first_ns,
             "warmup_ns": list(timing.warmup_ns),
             "latencies_ns": list(timing.latencies_ns),
+            "feeds": 1,
             "steady": timing.judgement.is_steady,
             "steady_reason": timing.judgement.reason,
             "peak_rss_bytes": self._peaks.get(job["model"]),
