@@ -61,7 +61,17 @@ def test_help_shows_the_first_commands_on_lines_of_their_own(computer: Computer)
     assert "edgeopt deploy --device pi4" in lines
 
 
-@pytest.mark.parametrize("args", [("bogus",), ("deploy", "--bogus"), ("device", "trust"), ("bench", "--rounds", "x")])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("bogus",),
+        ("deploy", "--bogus"),
+        ("device", "trust"),
+        ("bench", "--rounds", "x"),
+        ("pick", "--weights", "speed=1"),
+        ("pick", "--weights", "latency=0"),
+    ],
+)
 def test_a_wrong_command_line_has_its_word_and_the_way_to_help(computer: Computer, args: tuple[str, ...]) -> None:
     assert "--help" in computer.fails(2, "usage", *args)
     done = computer.run(*args, "--json")
