@@ -4,7 +4,7 @@
    a step is tried (twelve slices would hide one near the end); it counts when it is large both in per cent and against the noise around it.
 2. Where does warm-up end? MSER-5 (White 1997, "An effective truncation heuristic for bias reduction in simulation output", Simulation 69): of all beginnings up to half of the
    series, leave out the one that makes the variance of the remaining mean smallest.
-3. Does the rest still move? Mann-Kendall says whether there is a trend (Mann 1945, Econometrica 13; Kendall 1975, "Rank Correlation Methods"), Theil-Sen how large it is
+3. Does the rest still move, or fall nearly as fast as the whole did (then warm-up takes longer than the series)? Mann-Kendall says whether there is a trend (Mann 1945, Econometrica 13; Kendall 1975, "Rank Correlation Methods"), Theil-Sen how large it is
    (Sen 1968, JASA 63), both over medians of twelve equal slices. Mann-Kendall alone would find trends of no interest in a long series, a slope alone in a noisy one.
 
 The limits were tried on simulated series (`tests/agent/test_steady.py`): flat, warm-up and early-step series pass, ramps and throttling do not.
@@ -29,6 +29,8 @@ _SLICES = 12
 _TREND_Z = 2.576
 """Two-sided 1 % of the normal distribution. Twelve slices in order reach 4.46."""
 _TREND_CHANGE = 0.02
+_SETTLING, _SETTLING_Z = 0.4, 1.645
+"""An exponential warm-up whose end has come is flat; one as long as the series has a third of its slope left in the second half, a longer one more. One-sided 5 % of the normal distribution, since the whole moves for sure already."""
 _STEP_CHANGE = 0.05
 _STEP_NOISES = 4.0
 _MIN_SEGMENT = 3
@@ -86,6 +88,8 @@ def judge(series: Sequence[int], period: int = 1) -> Judgement:
         direction = "rising" if drift > 0 else "falling"
         text = f"latency kept {direction}, by {abs(drift):.0%} in {len(rest) * size} inferences"
         return Judgement(False, text)
+    if _still_settling(batches, rest):
+        return Judgement(False, f"it was still becoming faster after {count} inferences")
     place, change = step(rest, is_rise=False)
     if change is not None:
         text = f"it became {-change:.0%} faster after {(dropped + place) * size} of {count} inferences"
@@ -145,7 +149,23 @@ def mser(batches: Sequence[float]) -> tuple[int, bool]:
 
 
 def trend(values: Sequence[float]) -> float | None:
-    """Return the relative change over the whole series when there is a trend that matters, else None.
+    """Return the relative change over the whole series when there is a trend that matters, else None."""
+    z, change = movement(values)
+    return change if z > _TREND_Z and abs(change) > _TREND_CHANGE else None
+
+
+def _still_settling(batches: Sequence[float], rest: Sequence[float]) -> bool:
+    """Warm-up that takes longer than the series: what is left of it falls nearly as fast as all of it did, only too short a way to matter by itself."""
+    fall = trend(batches)
+    if fall is None or fall > 0 or len(rest) == len(batches):
+        return False
+    z, left = movement(rest)
+    is_falling = z > _SETTLING_Z and left < -_TREND_CHANGE / 2
+    return is_falling and left / len(rest) < _SETTLING * fall / len(batches)
+
+
+def movement(values: Sequence[float]) -> tuple[float, float]:
+    """Return how sure it is that a series moves (z), and its relative change from end to end.
 
     Mann-Kendall without ties: z = (|S| - 1) / sqrt(n (n - 1) (2 n + 5) / 18), S the sum of the signs of all pairs; Theil-Sen: the median of all pairs' slopes.
     """
@@ -156,8 +176,7 @@ def trend(values: Sequence[float]) -> float | None:
     pairs = [(levels[j] - levels[i], j - i) for i in range(_SLICES) for j in range(i + 1, _SLICES)]
     score = sum((rise > 0) - (rise < 0) for rise, _ in pairs)
     z = (abs(score) - 1) / (_SLICES * (_SLICES - 1) * (2 * _SLICES + 5) / 18) ** 0.5
-    change = median([rise / run for rise, run in pairs]) * (_SLICES - 1) / median(levels)
-    return change if z > _TREND_Z and abs(change) > _TREND_CHANGE else None
+    return z, median([rise / run for rise, run in pairs]) * (_SLICES - 1) / median(levels)
 
 
 def step(values: Sequence[float], *, is_rise: bool) -> tuple[int, float | None]:
