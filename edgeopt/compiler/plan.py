@@ -25,8 +25,8 @@ MAX_EMBEDDED_BYTES = (2 << 30) - (64 << 20)
 
 INTEGER_OPERATORS = QUANTISED - {"QuantizeLinear", "DequantizeLinear"}
 
-DEEPER = ("int8-mixed", "int8-ort", "int8-nncf", "int8-aimet", "int4-weights")
-"""Recipes that take long enough to be left to the deep budget, unless they are asked for by name."""
+DEEPER = ("int8-ort", "int8-nncf", "int8-aimet", "int4-weights")
+"""Recipes that take long enough to be left to the deep budget, unless they are asked for by name. `int8-mixed` takes the standard one: the most faithful int8 of nearly every network."""
 
 TOOLS = {"int8-nncf": ("nncf", "NNCF"), "int8-aimet": ("aimet", "AIMET")}
 """Recipe -> (its tool's key in `installed` and name of our extra, what people call it)."""
@@ -107,7 +107,9 @@ def _usual(model: ModelInfo, profile: Profile, budget: Budget) -> tuple[str, ...
     if "int8-static" not in profile.recipes:
         return profile.recipes
     came_quantised = "DequantizeLinear" in model.op_counts
-    return (*profile.recipes, *(("legalise",) if came_quantised else ()), *(DEEPER if budget == "deep" else ()))
+    more = [("legalise",) if came_quantised else (), () if budget == "instant" else ("int8-mixed",)]
+    more.append(DEEPER if budget == "deep" else ())
+    return (*profile.recipes, *(name for names in more for name in names))
 
 
 def _too_new(model: ModelInfo, profile: Profile) -> str | None:

@@ -6,7 +6,7 @@ Every choice is made by the outputs' signal to noise ratio on samples that the s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ LEAST_TO_SPLIT = 96
 
 SENSITIVE_BY = 24
 """Samples by which a layer's part of the damage is told."""
+
+DECIDED_BY = 128
+"""Samples by which it is decided what stays float. Those that calibrated may be among them: all that are compared were fitted to the same, and a tenth of the pictures can make
+most of the noise, so that many tell more than others do."""
 
 REPAIRS = 2
 """How often layers that do not fuse are left in float: the first time their neighbours may lose what they fused with."""
@@ -115,9 +119,9 @@ def leave_float(first: Calibrated, feeds: Feeds, *, share: float, budget: Budget
         Refused: no layer in float would help.
     """
     fitting, judging = divide(feeds)
-    few = judging.first(SENSITIVE_BY)
-    truth = answers(first.network.graph.model, few, fused=False)
-    part = worth_float(first.network, lambda made: sqnr_db(truth, answers(made, few, fused=False)), share)
+    part = worth_float(
+        first.network, _judge_of(first, judging.first(SENSITIVE_BY)), _judge_of(first, feeds.first(DECIDED_BY)), share
+    )
     if part is None:
         raise Refused(
             "nothing-to-do", f"no layers with under {100 * share:.0f} % of the multiplications would help in float"
@@ -127,6 +131,11 @@ def leave_float(first: Calibrated, feeds: Feeds, *, share: float, budget: Budget
     found.remarks = [*first.remarks, f"all int8: {first.choice}", f"float, +{part.gain_db:.1f} dB: {part.words}"]
     found.float_layers = len(part.layers)
     return found
+
+
+def _judge_of(found: Calibrated, feeds: Feeds) -> Callable[[Any], float]:
+    truth = answers(found.network.graph.model, feeds, fused=False)
+    return lambda made: sqnr_db(truth, answers(made, feeds, fused=False))
 
 
 def write(

@@ -57,24 +57,27 @@ def without(network: Network, names: AbstractSet[str]) -> Network:
     )
 
 
-def worth_float(network: Network, judge: Judge, share: float) -> FloatPart | None:
+def worth_float(network: Network, screen: Judge, judge: Judge, share: float) -> FloatPart | None:
     """The layers to leave in float; None where none would help.
 
     Args:
         network: complete.
-        judge: of the answers.
+        screen: of the answers to a few samples: every layer is tried by it.
+        judge: of the answers to many: what is left in float is decided by it.
         share: of all multiplications, the most that may be float.
     """
-    base, costs = judge(emit(network)), _costs(network)
-
-    def gain_of(names: AbstractSet[str]) -> float:
-        return judge(emit(without(network, names))) - base
-
+    costs, gain_of = _costs(network), _gains(network, judge)
     stem = _best_stem(network, gain_of, costs, share)
-    scattered = _best_scattered(network, gain_of, costs, share)
+    scattered = _best_scattered(network, _gains(network, screen), gain_of, costs, share)
     if scattered is not None and (stem is None or scattered.gain_db > stem.gain_db + SCATTERED_DB):
         return scattered
     return stem
+
+
+def _gains(network: Network, judge: Judge) -> Callable[[AbstractSet[str]], float]:
+    """What the answers gain when some layers are in float, in dB."""
+    base = judge(emit(network))
+    return lambda names: judge(emit(without(network, names))) - base
 
 
 def _best_stem(
@@ -95,12 +98,16 @@ def _best_stem(
 
 
 def _best_scattered(
-    network: Network, gain_of: Callable[[AbstractSet[str]], float], costs: dict[str, float], share: float
+    network: Network,
+    screened: Callable[[AbstractSet[str]], float],
+    gain_of: Callable[[AbstractSet[str]], float],
+    costs: dict[str, float],
+    share: float,
 ) -> FloatPart | None:
     gains = {}
     for number, layer in enumerate(network.layers):
         tell("layers in float", number, len(network.layers))
-        gains[layer.name] = gain_of({layer.name})
+        gains[layer.name] = screened({layer.name})
     chosen: list[str] = []
     left = share
     for name in sorted(gains, key=lambda each: -gains[each] / max(costs[each], 1e-4)):

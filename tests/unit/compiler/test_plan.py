@@ -47,6 +47,13 @@ def test_everything_fits_an_ordinary_model():
     assert [p.name for p in planned if not isinstance(p, Planned)] == ["legalise"]
 
 
+@pytest.mark.parametrize(("budget", "planned"), [("instant", False), ("standard", True), ("deep", True)])
+def test_mixed_precision_takes_more_than_an_instant(budget, planned):
+    profile = Profile(name="board", title="A board", arch="x86_64", recipes=("clean", "int8-static"))
+    names = [p.name for p in plan_variants(model(), profile, has_samples=True, budget=budget)]
+    assert ("int8-mixed" in names) == planned
+
+
 def test_the_original_is_always_planned():
     """Even when only others are asked for."""
     assert list(plan(model(), recipes=("clean",))) == ["original", "clean"]

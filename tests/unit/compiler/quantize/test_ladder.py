@@ -24,6 +24,11 @@ from tests import models
 from tests.unit.compiler.quantize import nets
 
 
+def decided(network, judge, share):
+    """With one judge of everything."""
+    return worth_float(network, judge, judge, share)
+
+
 def made(model, tmp_path, *, count=24, float_first=0, budget="standard", encoding=U8S8, **options):
     samples = nets.feeds(tmp_path, count=count)
     return nets.quantise(
@@ -304,13 +309,13 @@ def test_a_stem_is_left_in_float_rather_than_scattered_layers_that_gain_little_m
 
         return of
 
-    stem = worth_float(network, judge(lambda left: 2.0 * (names[0] in left) + 0.5 * (names[2] in left)), 0.6)
+    stem = decided(network, judge(lambda left: 2.0 * (names[0] in left) + 0.5 * (names[2] in left)), 0.6)
     assert stem is not None
     assert stem.layers == {names[0]}
-    scattered = worth_float(network, judge(lambda left: 2.0 * (names[2] in left)), 0.6)
+    scattered = decided(network, judge(lambda left: 2.0 * (names[2] in left)), 0.6)
     assert scattered is not None
     assert scattered.layers == {names[2]}
-    assert worth_float(network, judge(lambda _: 0.0), 0.6) is None
+    assert decided(network, judge(lambda _: 0.0), 0.6) is None
 
 
 def test_of_layers_that_help_alone_those_are_given_back_that_gain_nothing_beside_the_others(tmp_path):
@@ -328,10 +333,10 @@ def test_of_layers_that_help_alone_those_are_given_back_that_gain_nothing_beside
 
         return of
 
-    either = worth_float(network, judge(lambda left: 2.0 * bool({one, other} & left)), 0.9)
+    either = decided(network, judge(lambda left: 2.0 * bool({one, other} & left)), 0.9)
     assert either is not None
     assert len(either.layers) == 1
-    both = worth_float(network, judge(lambda left: 2.0 * len({one, other} & left)), 0.9)
+    both = decided(network, judge(lambda left: 2.0 * len({one, other} & left)), 0.9)
     assert both is not None
     assert both.layers == {one, other}
     assert both.gain_db == pytest.approx(4.0)
