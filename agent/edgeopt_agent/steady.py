@@ -82,19 +82,25 @@ def judge(series: Sequence[int], period: int = 1) -> Judgement:
     dropped, is_edge = mser(batches)
     # A search that ran out of series found no end of warm-up: then nothing is cut, and the whole is judged.
     dropped = 0 if is_edge else dropped
+    moving = _why_moving(batches, dropped, size, count)
+    return Judgement(True, None, dropped * size) if moving is None else Judgement(False, moving)
+
+
+def _why_moving(batches: Sequence[float], dropped: int, size: int, count: int) -> str | None:
+    """Why what is left behind the warm-up is not steady."""
     rest = batches[dropped:]
     drift = trend(rest)
     if drift is not None:
         direction = "rising" if drift > 0 else "falling"
-        text = f"latency kept {direction}, by {abs(drift):.0%} in {len(rest) * size} inferences"
-        return Judgement(False, text)
+        return f"latency kept {direction}, by {abs(drift):.0%} in {len(rest) * size} inferences"
     if _still_settling(batches, rest):
-        return Judgement(False, f"it was still becoming faster after {count} inferences")
+        return f"it was still becoming faster after {count} inferences"
     place, change = step(rest, is_rise=False)
-    if change is not None:
-        text = f"it became {-change:.0%} faster after {(dropped + place) * size} of {count} inferences"
-        return Judgement(False, text)
-    return Judgement(True, None, dropped * size)
+    return (
+        None
+        if change is None
+        else f"it became {-change:.0%} faster after {(dropped + place) * size} of {count} inferences"
+    )
 
 
 def _too_few(count: int, period: int) -> str | None:

@@ -107,9 +107,9 @@ def _usual(model: ModelInfo, profile: Profile, budget: Budget) -> tuple[str, ...
     if "int8-static" not in profile.recipes:
         return profile.recipes
     came_quantised = "DequantizeLinear" in model.op_counts
-    more = [("legalise",) if came_quantised else (), () if budget == "instant" else ("int8-mixed",)]
-    more.append(DEEPER if budget == "deep" else ())
-    return (*profile.recipes, *(name for names in more for name in names))
+    legalised = ("legalise",) if came_quantised else ()
+    mixed = () if budget == "instant" else ("int8-mixed",)
+    return (*profile.recipes, *legalised, *mixed, *(DEEPER if budget == "deep" else ()))
 
 
 def _too_new(model: ModelInfo, profile: Profile) -> str | None:
