@@ -26,19 +26,19 @@ import numpy as np
 from board import EXAMPLE, board, example_input, timed_block
 
 from edgeopt.domain.run import MeasurePlan
-from edgeopt.measure.rounds import Bench
 from edgeopt.select.blocks import EXCLUDING
 
-Disturbance = Callable[[Bench], contextlib.AbstractContextManager[None]]
+Disturbance = Callable[[int], contextlib.AbstractContextManager[None]]
+"""Of the process number of an agent."""
 
 
 @contextmanager
-def quiet(_: Bench) -> Iterator[None]:
+def quiet(_: int) -> Iterator[None]:
     yield
 
 
 @contextmanager
-def neighbour(_: Bench) -> Iterator[None]:
+def neighbour(_: int) -> Iterator[None]:
     """Another process that computes, one for every two cores."""
     count = max(1, (os.cpu_count() or 1) // 2)
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
@@ -51,7 +51,7 @@ def neighbour(_: Bench) -> Iterator[None]:
 
 
 @contextmanager
-def quota(bench: Bench) -> Iterator[None]:
+def quota(agent: int) -> Iterator[None]:
     """The agent and its children may use 60 ms of every 100 ms."""
     group = Path("/sys/fs/cgroup/cpu/edgeopt-disturb")
     unified = Path("/sys/fs/cgroup/edgeopt-disturb")
@@ -64,23 +64,23 @@ def quota(bench: Bench) -> Iterator[None]:
         group.mkdir(exist_ok=True)
         (group / "cpu.max").write_text("60000 100000")
     home = group.parent
-    (group / "cgroup.procs").write_text(str(_agent(bench)))
+    (group / "cgroup.procs").write_text(str(agent))
     try:
         yield
     finally:
-        (home / "cgroup.procs").write_text(str(_agent(bench)))
+        (home / "cgroup.procs").write_text(str(agent))
         with contextlib.suppress(OSError):
             group.rmdir()
 
 
 @contextmanager
-def stopped(bench: Bench) -> Iterator[None]:
+def stopped(agent: int) -> Iterator[None]:
     """The process of the block is stopped for 0.3 s, again and again."""
     ended = threading.Event()
 
     def act() -> None:
         while not ended.wait(0.9):
-            for child in _children(_agent(bench)):
+            for child in _children(agent):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child, signal.SIGSTOP)
                     time.sleep(0.3)
@@ -90,7 +90,7 @@ def stopped(bench: Bench) -> Iterator[None]:
 
 
 @contextmanager
-def clock(_: Bench) -> Iterator[None]:
+def clock(_: int) -> Iterator[None]:
     """The wall clock jumps a second ahead, and back behind the block."""
     time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME))
     ended = threading.Event()
@@ -117,10 +117,6 @@ def _while(act: Callable[[], None], ended: threading.Event) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-
-
-def _agent(bench: Bench) -> int:
-    return int(bench.session.hello["pid"])
 
 
 def _children(pid: int) -> list[int]:
@@ -159,7 +155,7 @@ def main() -> None:
         for number in range(options.blocks):
             for name in shuffler.permutation(names):
                 try:
-                    with DISTURBANCES[name](bench):
+                    with DISTURBANCES[name](int(bench.session.hello["pid"])):
                         block = timed_block(bench, 1, number)
                 except (PermissionError, FileNotFoundError) as error:
                     left_out[name] = str(error)
