@@ -63,6 +63,8 @@ def test_a_real_model_is_measured_and_installed(computer: Computer, shared_testd
         "board",
         "--app",
         "app",
+        "--budget",
+        "instant",
         "--json",
         *QUICK,
         timeout_s=280,
