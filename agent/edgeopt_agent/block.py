@@ -33,8 +33,8 @@ _PASSED_ON = ("HOME", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "COVERAGE_PROCESS_CON
 """What a child may know of the login. Nothing that steers threads, affinity or allocators is among it: those belong to the setting."""
 _FIXED = {"LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
 """numpy's own BLAS does nothing here, but would reserve memory for every core."""
-_CLD_STOPPED = 5
-"""`si_code` of a child that was stopped; Python has a name for it from 3.9 on."""
+_CLD_STOPPED, _CLD_CONTINUED = 5, 6
+"""`si_code` of a child that was stopped, and of one that goes on; Python has a name for the first from 3.9 on."""
 _DOING = {
     "import": "importing the runtime",
     "load": "loading",
@@ -113,14 +113,18 @@ class Child:
     def _watch(self, writer: int) -> None:
         """Count stops; close `writer` when the process has ended, without reaping it."""
         pid = self._process.pid
+        moved = os.WSTOPPED | os.WCONTINUED
+        was_stopped = False
         with contextlib.suppress(OSError):
             while True:
-                found = os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
-                if found is None or found.si_code != _CLD_STOPPED:
+                found = os.waitid(os.P_PID, pid, os.WEXITED | moved | os.WNOWAIT)
+                if found is None or found.si_code not in (_CLD_STOPPED, _CLD_CONTINUED):
                     break
-                self.stops += 1
-                # Takes the news off the list. It may be gone already, when the process was continued meanwhile.
-                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
+                # Taken off the list. A short stop may be over before this thread runs: then only that it goes on is told.
+                news = os.waitid(os.P_PID, pid, moved | os.WNOHANG)
+                is_stop = news is not None and news.si_code == _CLD_STOPPED
+                self.stops += is_stop or not was_stopped
+                was_stopped = is_stop
         os.close(writer)
 
     def listen(self, until: float, wake: int) -> str:

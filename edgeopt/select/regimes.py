@@ -94,4 +94,4 @@ def _best_cut(ordered: Sequence[float], fewest: int) -> int:
 
 
 def _needed_separation(count: int) -> float:
-    return _SEPARATION * (1 + 30 / count)
+    return _SEPARATION * (1 + 50 / count)
