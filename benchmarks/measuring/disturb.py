@@ -3,7 +3,7 @@
     python benchmarks/measuring/disturb.py [--blocks 10] [--only quiet,neighbour,...] [--model FILE]
 
 Each disturbance spoils whole blocks of one second: a busy neighbour on every second core, a CPU quota of 60 % of a core on the agent's processes, the block's process stopped for 0.3 s in the middle, the
-wall clock set a second ahead and back. Told: how many of the blocks were flagged, and as what. `quiet` is the control: how many clean blocks are flagged.
+wall clock set ahead by half a second again and again. Told: how many of the blocks were flagged, and as what. `quiet` is the control: how many clean blocks are flagged.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from board import EXAMPLE, board, example_input, timed_block
 
 from edgeopt.domain.run import MeasurePlan
 from edgeopt.select.blocks import EXCLUDING
+
+JUMP_S = 0.5
 
 Disturbance = Callable[[int], contextlib.AbstractContextManager[None]]
 """Of the process number of an agent."""
@@ -91,22 +93,21 @@ def stopped(agent: int) -> Iterator[None]:
 
 @contextmanager
 def clock(_: int) -> Iterator[None]:
-    """The wall clock jumps a second ahead, and back behind the block."""
+    """The wall clock jumps half a second ahead, again and again, and back behind the block."""
     time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME))
     ended = threading.Event()
+    jumps = 0
 
     def act() -> None:
-        ended.wait(0.5)
-        time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME) + 1.0)
+        nonlocal jumps
+        while not ended.wait(0.4):
+            time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME) + JUMP_S)
+            jumps += 1
 
-    thread = threading.Thread(target=act)
-    thread.start()
     try:
-        yield
+        yield from _while(act, ended)
     finally:
-        ended.set()
-        thread.join()
-        time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME) - 1.0)
+        time.clock_settime(time.CLOCK_REALTIME, time.clock_gettime(time.CLOCK_REALTIME) - jumps * JUMP_S)
 
 
 def _while(act: Callable[[], None], ended: threading.Event) -> Iterator[None]:
