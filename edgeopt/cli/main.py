@@ -110,6 +110,9 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> None:
+    # What was asked for is done, or was stopped: a signal in the last milliseconds has nothing to interrupt but the interpreter's own clearing up, which would print a traceback.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
