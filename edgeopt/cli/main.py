@@ -110,9 +110,11 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> None:
-    # What was asked for is done, or was stopped: a signal in the last milliseconds has nothing to interrupt but the interpreter's own clearing up, which would print a traceback.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    # What was asked for is done, or was stopped: Ctrl-C in the last milliseconds has nothing to interrupt but the interpreter's own clearing up, which would print a
+    # traceback. The other signals end the process at once, should that clearing up ever hang.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         sys.stdout.flush()
     except BrokenPipeError:

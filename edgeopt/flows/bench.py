@@ -17,7 +17,7 @@ from edgeopt.domain.run import Run
 from edgeopt.errors import SamplesError
 from edgeopt.flows.build import build
 from edgeopt.flows.connect import open_session, runtime_site
-from edgeopt.flows.energy import meter_of, sense, sensors_of, wants_energy, why_no_sensor
+from edgeopt.flows.energy import Sensed, meter_of, sense, sensors_of, wants_energy, why_no_sensor
 from edgeopt.flows.keep_up import sustain
 from edgeopt.flows.on_device import bring, check_outputs, measure, record
 from edgeopt.flows.prepare import Job, prepare
@@ -78,10 +78,15 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
         trial, checks = check_outputs(trial, observer)
         trial, checks = screen_settings(trial, checks, observer)
         measured = measure(trial, checks, observer)
-        run = record(trial, checks, measured, sense(trial, measured, observer))
+        run = record(trial, checks, measured, Sensed(reason="the measurement ended before its energy windows did"))
         pick = choose(run, job.goal, summarise(run))
-        run = msgspec.structs.replace(run, sustained=sustain(trial, run, pick, observer))
-        ResultsStore(places.database_url, places.runs).save_run(run, pick)
+        try:
+            run = record(trial, checks, measured, sense(trial, measured, observer))
+            pick = choose(run, job.goal, summarise(run))
+            run = msgspec.structs.replace(run, sustained=sustain(trial, run, pick, observer))
+        finally:
+            # Energy and sustained load take minutes: the rounds outlive a link that breaks in them, and Ctrl-C.
+            ResultsStore(places.database_url, places.runs).save_run(run, pick)
         installs = install and pick.candidate is not None
         release = install_pick(trial, pick, observer) if installs else None
     return Outcome(run=run, pick=pick, release=release, shipped=trial.shipped)

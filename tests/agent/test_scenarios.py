@@ -114,18 +114,22 @@ class TestFixedRate:
         assert all(after - before >= int(min(taken) * MS) for before, after in pairwise(ends))
 
 
+def one_at_a_time(board: Board) -> Board:
+    """Threads of one virtual clock move it one after the other."""
+    lock, plain = threading.Lock(), board.run
+
+    def run(feed: Any) -> Any:
+        with lock:
+            return plain(feed)
+
+    board.run = run  # type: ignore[method-assign]
+    return board
+
+
 class TestAtOnce:
     def test_a_query_waits_for_its_slowest(self) -> None:
         """Threads with one virtual clock: together they move it by the sum, which is what the query takes."""
-        lock = threading.Lock()
-        board = Board(lambda _: 2.0)
-        plain = board.run
-
-        def run(feed: Any) -> Any:
-            with lock:
-                return plain(feed)
-
-        board.run = run  # type: ignore[method-assign]
+        board = one_at_a_time(Board(lambda _: 2.0))
         found = measured(board, {"name": "multi-stream", "streams": 3}, plan(0.3, 20, 2.0))
         assert set(found.latencies_ns) == {6 * MS}
         assert found.timing.first_ns == 2 * MS
@@ -148,15 +152,7 @@ class TestAtOnce:
         assert len(names) == 3
 
     def test_offline_is_time_per_inference(self) -> None:
-        lock = threading.Lock()
-        board = Board(lambda _: 2.0)
-        plain = board.run
-
-        def run(feed: Any) -> Any:
-            with lock:
-                return plain(feed)
-
-        board.run = run  # type: ignore[method-assign]
+        board = one_at_a_time(Board(lambda _: 2.0))
         found = measured(board, {"name": "offline", "streams": 2}, plan(0.3, 5, 2.0))
         assert set(found.latencies_ns) == {2 * MS}
         assert found.inferences == 2 * OFFLINE_REPEATS * len(found.latencies_ns)

@@ -309,6 +309,36 @@ def test_ctrl_c_while_measuring_leaves_no_process_and_no_lock(computer: Computer
     computer.ok(*DEPLOY, "--recipes", "original")
 
 
+def test_ctrl_c_in_the_minutes_behind_the_rounds_loses_no_round(computer: Computer) -> None:
+    environment = os.environ | {"EDGEOPT_HOME": str(computer.home)}
+    argv = [
+        sys.executable,
+        "-m",
+        "edgeopt.cli.main",
+        *DEPLOY,
+        "--recipes",
+        "original",
+        "--sustained",
+        "30",
+    ]
+    with subprocess.Popen(
+        argv, cwd=computer.project, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        # A stage says its line when it is over: the rounds are, so what runs now is the sustained load.
+        told = []
+        for line in process.stderr or ():
+            told.append(line)
+            if line.startswith("measure on"):
+                break
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130, [*told, said]
+    assert "Traceback" not in said
+    assert "original@all" in computer.ok("runs", "show", "last")
+
+
 def agents(root: Path) -> list[int]:
     """Processes whose command line names the board's folder."""
     found = []
