@@ -67,7 +67,7 @@ def first_block_s(root: Path, model: Path, work: Path) -> float:
             plan,
             models={"m": f"{folders['model.onnx']}/model.onnx"},
             inputs=f"{folders['inputs.npz']}/inputs.npz",
-            site=None,
+            sites={"onnxruntime": None},
         )
         block = bench.run_block(Candidate(id="m", variant="m", setting=Setting()), 0, 0)
         assert block.failure is None, block.failure

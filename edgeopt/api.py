@@ -34,6 +34,7 @@ _GOAL = {
     "min_agreement": "min_agreement",
     "max_certified_accuracy_drop": "max_certified_accuracy_drop",
     "accept_synthetic": "accept_synthetic",
+    "accept_unchecked": "accept_unchecked",
 }
 _MEASURE = {
     "rounds": "rounds",
@@ -48,7 +49,8 @@ _MEASURE = {
     "rate": "rate_hz",
     "sustained": "sustained_minutes",
 }
-_PLAIN = ("device", "samples", "profile", "app", "task", "budget", "executor", "ephemeral")
+_PLAIN = ("device", "samples", "profile", "app", "task", "budget", "executor", "ephemeral", "curves", "student")
+_LISTS = ("recipes", "runtimes", "threads", "objectives")
 
 
 def deploy(model: str | Path | None = None, *, observer: Observer | None = None, **options: Any) -> Outcome:
@@ -57,8 +59,8 @@ def deploy(model: str | Path | None = None, *, observer: Observer | None = None,
     Args:
         model: an ONNX file; None takes the one of the nearest edgeopt.toml.
         observer: told of progress.
-        **options: those of `edgeopt deploy`, with underscores: device, samples, config, recipes, task, budget, executor, profile, app, threads, settings, scenario, streams, rate, sustained, rounds, max_rounds, budget_seconds, block_seconds, seed, accept_disturbed,
-            ephemeral, objective, then, weights, max_latency_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic.
+        **options: those of `edgeopt deploy`, with underscores: device, student, samples, config, recipes, runtimes, task, budget, objectives, curves, executor, profile, app, threads, settings, scenario, streams, rate, sustained, rounds, max_rounds, budget_seconds, block_seconds, seed, accept_disturbed,
+            ephemeral, objective, then, weights, max_latency_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic, accept_unchecked.
 
     Raises:
         EdgeoptError: see edgeopt.errors.
@@ -95,18 +97,23 @@ def _request(model: str | Path | None, options: dict[str, Any]) -> Request:
     goal = {_GOAL[key]: left.pop(key) for key in list(left) if key in _GOAL}
     measure = {_MEASURE[key]: left.pop(key) for key in list(left) if key in _MEASURE}
     plain = {key: left.pop(key) for key in list(left) if key in _PLAIN}
-    recipes, threads = left.pop("recipes", None), left.pop("threads", None)
+    recipes, runtimes, threads, objectives = (left.pop(key, None) for key in _LISTS)
     if left:
-        allowed = sorted([*_GOAL, *_MEASURE, *_PLAIN, "config", "recipes", "threads"])
+        allowed = sorted([*_GOAL, *_MEASURE, *_PLAIN, *_LISTS, "config"])
         msg = f"unknown option {min(left)!r}, allowed: {', '.join(allowed)}"
         raise ConfigError(msg)
+    for key in ("curves", "student"):
+        if plain.get(key) is not None:
+            plain[key] = Path(plain[key])
     if "samples" in plain and plain["samples"] is not None:
         plain["samples"] = str(plain["samples"])
     return Request(
         model=Path(model) if model is not None else None,
         config=Path(config) if config is not None else None,
         recipes=_tuple(recipes),
+        runtimes=_tuple(runtimes),
         threads=_tuple(threads),
+        objectives=_tuple(objectives),
         goal=goal,
         measure=measure,
         **plain,

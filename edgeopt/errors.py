@@ -3,7 +3,7 @@
 EdgeoptError                      message, hint (what to do next), code (stable word), exit_code
 ├── UserError              2      the request must change
 │   ├── ConfigError               config-invalid: edgeopt.toml, a profile, the inventory, an option
-│   ├── ModelError                model-missing, -unreadable, -invalid, -too-large, -unsupported, -unsafe, -unconfined
+│   ├── ModelError                model-missing, -unreadable, -invalid, -too-large, -unsupported, -unsafe, -unconfined, student-unfit
 │   ├── SamplesError              samples-missing, -empty, -mismatch, -unreadable, -synthetic
 │   ├── UnknownName               unknown-device, unknown-profile, unknown-run, unknown-recipe
 │   └── RunUnreadable             run-unreadable: a saved run of another schema, or a damaged one

@@ -9,6 +9,8 @@ It is a network namespace, a mount namespace and a process namespace with a real
 (`board.home` is the same folder seen from here), and a PATH on which there is a shell, a few POSIX tools, and the chosen Python as `python3` with no packages:
 no numpy, no pip. `python=None` gives a board without Python. Needs root, OpenSSH's server, ip and nft; `require_board` skips where one is missing, and says which.
 
+`make_fleet` starts several at once.
+
 Faults: `cut_after(n)` drops every packet once a connection has carried n bytes towards the board, `refuse`, `link_down`, `freeze`, `small_disk`, `read_only`, `login_noise`, `trust_other_key`.
 `stop()` ends every process of the board, whatever it does.
 """
@@ -21,6 +23,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,13 +95,15 @@ class Board:
 
     def pids(self) -> list[int]:
         """Every process on the board, as this machine numbers them; the first is the server."""
-        space = Path(f"/proc/{self._init_pid()}/ns/pid").readlink()
+        server = self._init_pid()
+        space = Path(f"/proc/{server}/ns/pid").readlink()
         found = []
         for entry in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
                 if entry.name.isdigit() and (entry / "ns" / "pid").readlink() == space:
                     found.append(int(entry.name))
-        return sorted(found)
+        # Numbers begin again after the largest: a connection's may be below the server's.
+        return sorted(found, key=lambda pid: (pid != server, pid))
 
     def commands(self) -> list[str]:
         """Command lines of the board's processes without the server's own: what was left running there."""
@@ -244,6 +250,23 @@ def make_board(folder: Path, python: str | None = sys.executable) -> Board:
     except BaseException:
         subprocess.run(["ip", "netns", "delete", namespace], check=False)
         raise
+
+
+def make_fleet(folder: Path, count: int, python: str | None = sys.executable) -> list[Board]:
+    """Start several boards at once, each with a network, a home and a key of its own; skips the test where that is not possible."""
+    require_board()
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        waiting = [pool.submit(make_board, folder / f"board{number:02}", python) for number in range(count)]
+    started = [made.result() for made in waiting if made.exception() is None]
+    if len(started) < count:
+        stop_fleet(started)
+    return [made.result() for made in waiting]
+
+
+def stop_fleet(boards: Iterable[Board]) -> None:
+    """Switch boards off, at once."""
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        list(pool.map(Board.stop, boards))
 
 
 def _start(folder: Path, python: str | None, namespace: str, subnet: str) -> Board:

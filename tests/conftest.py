@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("edgeopt", deadline=None)  # a busy machine is no failure
+settings.load_profile("edgeopt")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -20,5 +24,8 @@ def shared_testdata() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--device NAME`: a board of the user's inventory, for the tests marked `hil`."""
+    """`--device NAME`: a board of the user's inventory, for the tests marked `hil`. `--arm full`: every emulated machine, and more power cuts; `--arm models`: real models on one of them."""
     parser.addoption("--device", default=None, help="a board of the inventory, for tests on real hardware")
+    parser.addoption(
+        "--arm", choices=["quick", "full", "models"], default="quick", help="how much is tested on ARM guests"
+    )

@@ -69,6 +69,18 @@ def conv_net(
     )
 
 
+def wide_classifier(units: int, *, seed: int = 0) -> ModelProto:
+    """Two matrices with 788 bytes of weights a unit: [batch, 3, 8, 8] -> [batch, 5]."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["f"], name="flatten"),
+        helper.make_node("Gemm", ["f", "w1"], ["h"], name="wide"),
+        helper.make_node("Gemm", ["h", "w2"], ["g"], name="narrow"),
+        helper.make_node("Softmax", ["g"], ["scores"], axis=1, name="softmax"),
+    ]
+    constants = [weights("w1", 192, units, seed=seed), weights("w2", units, 5, seed=seed)]
+    return make(nodes, [value("x", ["batch", 3, 8, 8])], [value("scores", ["batch", 5])], constants)
+
+
 def classifier(
     *, classes: int = 5, batch: int | str = "batch", opset: int = OPSET, ir_version: int = IR_VERSION
 ) -> ModelProto:

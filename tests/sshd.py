@@ -47,6 +47,15 @@ def known_hosts_line(name: str, key: Path) -> str:
     return f"{name} {' '.join(Path(f'{key}.pub').read_text().split()[:2])}\n"
 
 
+def ssh_argv(
+    user: str, host: str, *, identity: Path, known_hosts: Path | None = None, port: int = 22
+) -> tuple[str, ...]:
+    """How OpenSSH's own client goes there, behind edgeopt's back; what it is to run comes after. Without `known_hosts` the host key is not looked at."""
+    trust = ("-o", "StrictHostKeyChecking=no") if known_hosts is None else ()
+    options = ("-F", "none", "-o", "BatchMode=yes", *trust, "-o", f"UserKnownHostsFile={known_hosts or os.devnull}")
+    return ("ssh", *options, "-o", "LogLevel=ERROR", "-i", str(identity), "-p", str(port), f"{user}@{host}")
+
+
 @dataclass
 class Sshd:
     """A running server. `known_hosts` trusts its ed25519 key, `identity` is let in."""

@@ -14,7 +14,7 @@ import time
 from array import array
 
 from edgeopt_agent import watch
-from edgeopt_agent.errors import printable
+from edgeopt_agent.errors import BlockFailed, printable
 from edgeopt_agent.probes import memory, put
 from edgeopt_agent.runtimes import open_runtime, with_user_packages
 from edgeopt_agent.scenarios import run_scenario
@@ -37,14 +37,6 @@ _OOM_SCORE = 800
 """When memory runs out the kernel takes this process, not the agent."""
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate memory", "cannot allocate memory", "out of memory")
 _PR_SET_PDEATHSIG = 1
-
-
-class BlockFailed(Exception):
-    """The block has no result, for a reason that is known."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind = kind
 
 
 class Reply:
@@ -154,10 +146,14 @@ def _load(job: dict[str, Any], reply: Reply, runtime: Runtime, profile: str | No
 
 
 def _time(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
+    from edgeopt_agent import native
     from edgeopt_agent.runtimes import tensors
 
     model, load_ns = _load(job, reply, runtime)
     feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
+    timed_by_program = native.of(model)
+    if timed_by_program is not None:
+        return native.block(job, timed_by_program, feeds[0], reply.enter, MAX_LATENCIES)
     before: dict[str, Any] = {}
 
     def enter(phase: str) -> None:
@@ -230,10 +226,11 @@ def thin(series: array[int], limit: int) -> list[int]:
 
 
 def _energy(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
-    from edgeopt_agent import energy
+    from edgeopt_agent import energy, native
     from edgeopt_agent.runtimes import tensors
 
     model, load_ns = _load(job, reply, runtime)
+    native.refuse(model)
     feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
     result = energy.load(job, model.run, feeds, reply.enter)
     problem = tensors.not_finite(result.pop("last_output"), model.output_names)
@@ -243,11 +240,12 @@ def _energy(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, An
 
 
 def _sustained(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
-    from edgeopt_agent import sustained
+    from edgeopt_agent import native, sustained
     from edgeopt_agent.probes import thermal
     from edgeopt_agent.runtimes import tensors
 
     model, _ = _load(job, reply, runtime)
+    native.refuse(model)
     feeds = tensors.Samples(job["inputs"], model.input_names).within(_MAX_FEED_BYTES)
     reply.enter("first")
     model.run(feeds[0])
@@ -265,7 +263,7 @@ def _sustained(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str,
 
 
 def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, Any]:
-    from edgeopt_agent import digests
+    from edgeopt_agent import digests, native
     from edgeopt_agent.runtimes import tensors
 
     model, _ = _load(job, reply, runtime, f"{job['out']}-profile")
@@ -273,7 +271,7 @@ def _outputs(job: dict[str, Any], reply: Reply, runtime: Runtime) -> dict[str, A
     reply.enter("outputs")
     writer = tensors.Writer(job["out"])
     placement: tuple[dict[str, dict[str, int]] | None, str | None] = None, "nothing was computed"
-    for feed in samples.each(int(job["limit_samples"])):
+    for feed in samples.each(native.fewer(model, int(job["limit_samples"]))):
         outputs = model.run(feed)
         if not writer.samples:
             placement = model.placement()  # of one inference: a profile of many would be long

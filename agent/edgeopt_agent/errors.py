@@ -32,6 +32,14 @@ class AgentError(Exception):
         self.detail = detail
 
 
+class BlockFailed(Exception):
+    """The block has no result, for a reason that is known."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
+
+
 class Cancelled(Exception):
     """The host is gone: leave what you are doing and clean up."""
 

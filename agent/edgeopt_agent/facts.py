@@ -43,6 +43,8 @@ def gather(session: Session) -> dict[str, Any]:
         "user": _user(),
         "edgeopt_root": session.tree.root,
     }
+    if session.tree.more_runtimes is not None:
+        record["lasting_disk"] = disk.facts(os.path.dirname(session.tree.more_runtimes.rstrip("/")))
     put(record, "governor", *cpu.governor())
     put(record["sensors"], "power", *power.facts(session.sysfs_root))
     if session.runtimes is None:
@@ -79,7 +81,7 @@ def runtimes(session: Session) -> tuple[list[dict[str, Any]], dict[str, str]]:
         )
     for name in TABLE:
         if not any(item["name"] == name for item in found) and not any(text.startswith(name) for text in reasons):
-            reasons[name] = "not installed for this Python"
+            reasons[name] = getattr(open_runtime(name), "LACK", "not installed for this Python")
     return found, reasons
 
 

@@ -11,7 +11,7 @@ from edgeopt_agent import digests
 from edgeopt_agent.clock import utc_now
 from edgeopt_agent.content import file_bytes
 from edgeopt_agent.errors import AgentError
-from edgeopt_agent.tree import build_folder, names, remove_file, remove_tree, tree_bytes, write_file
+from edgeopt_agent.tree import build_folder, link_or_copy, names, remove_file, remove_tree, tree_bytes, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _MAX_RECORD_BYTES = 1 << 20
+_FILES = "files.json"
+_MAX_FILES_BYTES = 16 << 20
 
 
 def key_of(wheels: list[str]) -> str:
@@ -36,7 +38,9 @@ def python_tag() -> str:
 
 
 def add(tree: Tree, name: str, version: str, wheels: list[dict[str, str]], tick: Callable[[], None]) -> tuple[str, str]:
-    """Unpack wheels that are blobs into a runtime; returns (key, folder for sys.path). Idempotent; the wheels' blobs are removed.
+    """Unpack wheels into a runtime; returns (key, folder for sys.path). Idempotent; the wheels' blobs are removed.
+
+    A wheel that is no blob any more, but part of another runtime (numpy is, nearly always), is linked from there: it takes no room again.
 
     Raises:
         AgentError: `missing-blob`, `bad-request` (not a safe wheel), `disk-full`.
@@ -53,15 +57,23 @@ def add(tree: Tree, name: str, version: str, wheels: list[dict[str, str]], tick:
 def _unpack_all(tree: Tree, folder: str, record: dict[str, Any], tick: Callable[[], None]) -> None:
     from edgeopt_agent.wheel import unpack
 
+    here = _unpacked(tree)
     for wheel in record["wheels"]:
-        if file_bytes(tree.blob(wheel["digest"])) is None:
+        if file_bytes(tree.blob(wheel["digest"])) is None and wheel["digest"] not in here:
             raise AgentError("missing-blob", f"{wheel['file']} is not on the device", digest=wheel["digest"])
 
     def build(fresh: str) -> None:
         site = site_of(fresh)
         os.mkdir(site, 0o700)
+        files: dict[str, list[str]] = {}
         for wheel in record["wheels"]:
-            unpack(tree.blob(wheel["digest"]), wheel["file"], site, tick)
+            blob = tree.blob(wheel["digest"])
+            if file_bytes(blob) is not None:
+                files[wheel["digest"]] = unpack(blob, wheel["file"], site, tick)
+            else:
+                other, paths = here[wheel["digest"]]
+                files[wheel["digest"]] = _link_all(other, paths, site, tick)
+        write_file(os.path.join(fresh, _FILES), digests.canonical(files))
         size = tree_bytes(site)
         text = {**record, "bytes": size, "python": python_tag(), "unpacked_at": utc_now()}
         write_file(os.path.join(fresh, "runtime.json"), digests.canonical(text))
@@ -70,6 +82,34 @@ def _unpack_all(tree: Tree, folder: str, record: dict[str, Any], tick: Callable[
 
     build_folder(folder, build, durable=False)
     os.sync()
+
+
+def _unpacked(tree: Tree) -> dict[str, tuple[str, list[str]]]:
+    """Where each wheel is that is part of a runtime: {digest: (folder of packages, files in it)}. Of this tree alone: another root may go."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    for folder, _ in all_runtimes(tree):
+        if os.path.dirname(folder) == tree.runtimes:
+            found.update({digest: (site_of(folder), paths) for digest, paths in _files_of(folder).items()})
+    return found
+
+
+def _files_of(folder: str) -> dict[str, list[str]]:
+    """Which files each wheel of a runtime brought; {} of one that was unpacked by an agent that did not note it."""
+    try:
+        with open(os.path.join(folder, _FILES), "rb") as stream:
+            noted = json.loads(stream.read(_MAX_FILES_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def _link_all(source: str, paths: list[str], site: str, tick: Callable[[], None]) -> list[str]:
+    for path in paths:
+        target = os.path.join(site, path)
+        os.makedirs(os.path.dirname(target), 0o700, exist_ok=True)
+        link_or_copy(os.path.join(source, path), target)
+        tick()
+    return paths
 
 
 def site_of(folder: str) -> str:
@@ -105,13 +145,8 @@ def all_runtimes(tree: Tree) -> list[tuple[str, dict[str, Any]]]:
 
 
 def wheel_digests(tree: Tree) -> frozenset[str]:
-    """Return the digests of all wheels that live on as runtimes."""
-    return frozenset(
-        wheel["digest"]
-        for _, record in all_runtimes(tree)
-        for wheel in record.get("wheels", ())
-        if isinstance(wheel, dict) and isinstance(wheel.get("digest"), str)
-    )
+    """Return the digests of all wheels that live on as runtimes, and can be linked from there."""
+    return frozenset(_unpacked(tree))
 
 
 def fits(record: dict[str, Any]) -> bool:

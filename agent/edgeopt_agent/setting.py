@@ -11,9 +11,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FIELDS = ("runtime", "provider", "threads", "affinity", "spinning", "arena")
+FIELDS = ("runtime", "provider", "threads", "affinity", "spinning", "arena", "precision")
 """All that a setting may say. The first three are always there; releases made before the others existed stay valid."""
 _MAX_CORES = 4096
+PRECISIONS = ("fp32", "fp16", "bf16")
+"""What floating point is computed in, where a runtime leaves the choice."""
 
 
 def setting_problem(setting: object) -> str | None:
@@ -27,6 +29,8 @@ def setting_problem(setting: object) -> str | None:
     for field in ("spinning", "arena"):
         if not isinstance(setting.get(field), (bool, type(None))):
             return f"setting: {field} is neither true, false nor null"
+    if setting.get("precision") not in (*PRECISIONS, None):
+        return "setting: precision is none of " + ", ".join(PRECISIONS)
     return _affinity_problem(setting.get("affinity", []))
 
 

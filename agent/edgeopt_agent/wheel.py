@@ -39,8 +39,8 @@ _BROKEN = (
 """What reading a damaged archive raises, or one whose files lie in files."""
 
 
-def unpack(path: str, name: str, site: str, tick: Callable[[], None]) -> None:
-    """Unpack the wheel at `path` into the folder `site`.
+def unpack(path: str, name: str, site: str, tick: Callable[[], None]) -> list[str]:
+    """Unpack the wheel at `path` into the folder `site`; returns the files that it brought, relative to that.
 
     Args:
         path: the wheel's content.
@@ -56,11 +56,14 @@ def unpack(path: str, name: str, site: str, tick: Callable[[], None]) -> None:
             entries = archive.infolist()
             _check_bounds(entries, os.path.getsize(path), name)
             _check_room(entries, site, name)
+            brought = []
             for entry in entries:
                 target = _target(entry, name)
                 if target is not None:
                     _write(archive, entry, os.path.join(site, target), tick)
+                    brought.append(target)
                 tick()
+            return brought
     except _BROKEN as error:
         raise _unsafe(name, f"it cannot be unpacked: {error}") from error
     except OSError as error:

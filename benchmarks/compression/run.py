@@ -19,7 +19,7 @@ from cases import Case, find_cases
 from contenders import LEGALISED, ORIGINAL, OURS, PEERS, Room, interpreters, make_all
 from labelled import REPOSITORY
 from scoring import Row, score
-from table import CaseResult, markdown, printed, write_docs
+from table import CaseResult, printed, write_docs
 from timing import Latency, measure
 
 from edgeopt.compiler.model_info import inspect_model
@@ -44,7 +44,7 @@ def main() -> None:
     if options.json is not None:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1))
     if options.docs is not None:
-        write_docs(options.docs, markdown(results))
+        write_docs(options.docs, results)
 
 
 def _options() -> argparse.Namespace:
@@ -52,11 +52,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "peers", help="built files stay there")
     parser.add_argument("--only", help="names of cases, with commas")
     parser.add_argument("--seeds", type=int, default=3, help="splits at most (default 3)")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of them (default 0)")
     parser.add_argument("--nncf-python", help="an interpreter that has nncf, onnx and onnxruntime")
     parser.add_argument("--timing-only", action="store_true", help="time again what the work folder has")
     parser.add_argument("--no-timing", action="store_true", help="keep the latencies of the last time")
     parser.add_argument("--json", type=Path, help="write everything there")
-    parser.add_argument("--docs", type=Path, help="write the table between the marks of this file")
+    parser.add_argument("--docs", type=Path, help="write these cases' tables between its marks")
     return parser.parse_args()
 
 
@@ -68,7 +69,7 @@ def _case(case: Case, options: argparse.Namespace, python: dict[str, str]) -> Ca
         known = msgspec.json.decode(kept.read_bytes(), type=list[Row]) if kept.is_file() else []
         rows = [row for row in known if row.made.title in TITLES]
     else:
-        rows = [row for seed in range(min(options.seeds, case.seeds)) for row in _split(case, seed, folder, python)]
+        rows = [row for seed in _seeds(case, options) for row in _split(case, seed, folder, python)]
         kept.write_bytes(msgspec.json.encode(rows))
     times = folder / "latencies.json"
     if rows and not options.no_timing:
@@ -84,6 +85,10 @@ def _case(case: Case, options: argparse.Namespace, python: dict[str, str]) -> Ca
         rows=rows,
         latencies=latencies,
     )
+
+
+def _seeds(case: Case, options: argparse.Namespace) -> range:
+    return range(options.first_seed, min(options.first_seed + options.seeds, case.seeds))
 
 
 def _split(case: Case, seed: int, folder: Path, python: dict[str, str]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +17,7 @@ AGREEMENT_SLACK = 0.005
 SQNR_SLACK_DB = 0.2
 RATIO_SLACK = 1.05
 """What counts as equal: half a point of agreement, 0.2 dB and 5 % of latency are within what repeating a measurement moves."""
+HEADING = re.compile(r"^(?=### )", re.MULTILINE)
 BEGIN, END = "<!-- measured: benchmarks/compression/run.py writes from here -->", "<!-- to here -->"
 
 
@@ -168,12 +170,8 @@ HEADS = (
 )
 
 
-def markdown(results: list[CaseResult]) -> str:
-    """A table for each case, and its verdict."""
-    return "\n\n".join(_section(result) for result in results)
-
-
 def _section(result: CaseResult) -> str:
+    """Its table and its verdict."""
     head = f"### {result.title}\n\nCalibrated on {result.calibrated}, scored on {result.scored}; {_splits(result)}.\n"
     table = ["| | " + " | ".join(HEADS) + " |", "|" + "---|" * (len(HEADS) + 1)]
     table += [f"| {line.title} | " + " | ".join(_cells(line)) + " |" for line in lines(result)]
@@ -221,10 +219,23 @@ def printed(results: list[CaseResult]) -> str:
     return "\n".join(parts)
 
 
-def write_docs(path: Path, text: str) -> None:
-    """Put the tables between the two marks."""
+def write_docs(path: Path, results: list[CaseResult]) -> None:
+    """Put the tables between the two marks; those of cases that were not run stay as they are."""
     before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    _, mark, after = rest.partition(END)
+    block, mark, after = rest.partition(END)
     if not mark:
         raise SystemExit(f"{path} has no marks to write between: {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+    tables = spliced(block, {result.title: _section(result) for result in results})
+    path.write_text(f"{before}{BEGIN}\n\n{tables}\n\n{END}{after}", encoding="utf-8")
+
+
+def spliced(block: str, sections: dict[str, str]) -> str:
+    """What stands between the marks, with some sections written anew in their places and new ones at the end.
+
+    Args:
+        block: sections that begin with their titles.
+        sections: by title.
+    """
+    found = [part.strip() for part in HEADING.split(block) if part.strip()]
+    kept = {part.partition("\n")[0].removeprefix("### "): part for part in found}
+    return "\n\n".join((kept | sections).values())

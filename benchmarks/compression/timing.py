@@ -1,6 +1,6 @@
 """Latency of many files over that of the first one: interleaved in one process, ratios within rounds, medians over rounds.
 
-`python timing.py ORDER.json` is the child: {"files": [..], "sample", "input", "threads", "rounds", "answer"}. In each round every file runs in random order, in a burst: after
+`python timing.py ORDER.json` is the child: {"files": [..], "sample", "input", "threads", "rounds", "answer"}; `sample` is an `.npy` file for the one input, or an `.npz` file with all of them. In each round every file runs in random order, in a burst: after
 a pause, in which the other sessions' threads stop spinning, one run that does not count and then several that do. Sessions are as the runtime opens them by default, but for the
 number of threads.
 """
@@ -49,7 +49,8 @@ def measure(files: list[Path], sample: Path, name: str, *, threads: int, work: P
 
 def main() -> None:
     order = json.loads(Path(sys.argv[1]).read_text())
-    feed = {order["input"]: np.load(order["sample"])}
+    sample = np.load(order["sample"])
+    feed = {order["input"]: sample} if isinstance(sample, np.ndarray) else dict(sample)
     sessions = [_session(path, order["threads"]) for path in order["files"]]
     first = [_burst(session, feed, LEAST_BURST) for session in sessions]
     bursts = [max(LEAST_BURST, min(MOST_BURST, round(BURST_S / seconds))) for seconds in first]

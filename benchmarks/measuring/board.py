@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from edgeopt.domain.device import Device
 from edgeopt.domain.observer import Silent
-from edgeopt.domain.run import Block, Candidate, MeasurePlan, Setting
+from edgeopt.domain.run import PROVIDERS, Block, Candidate, MeasurePlan, Setting
 from edgeopt.measure.rounds import Bench
 from edgeopt.measure.session import Owner, Session
 from edgeopt.measure.ship import Content, ship
@@ -34,6 +35,13 @@ def example_input(model: Path, seed: int = 0) -> tuple[str, np.ndarray]:
 @contextmanager
 def board(model: Path, plan: MeasurePlan, values: np.ndarray) -> Iterator[Bench]:
     """A bench whose only variant is called `m`; everything is gone afterwards."""
+    with board_with({"m": [model]}, plan, values) as bench:
+        yield bench
+
+
+@contextmanager
+def board_with(variants: Mapping[str, Sequence[Path]], plan: MeasurePlan, values: np.ndarray) -> Iterator[Bench]:
+    """A bench with these variants, the file that is opened first among each one's; every runtime is that of this Python."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         inputs = work / "inputs.npz"
@@ -41,18 +49,28 @@ def board(model: Path, plan: MeasurePlan, values: np.ndarray) -> Iterator[Bench]
         device = Device(name="board", profile="local", address="local:", root=str(work / "root"))
         with Session(device, lambda: open_link("local:", known_hosts=work / "known_hosts")) as session:
             session.lock("benchmark", Owner.this_process("benchmark"))
-            contents = [
-                Content(digest=file_digest(path), bytes=path.stat().st_size, path=path, label=name)
-                for name, path in {"model.onnx": model, "inputs.npz": inputs}.items()
-            ]
-            ship(session, contents, Silent())
-            at = {each.label: _staged(session, each) for each in contents}
-            yield Bench(session, plan, models={"m": at["model.onnx"]}, inputs=at["inputs.npz"], site=None)
+            contents = {
+                path: _content(path) for path in (inputs, *(path for files in variants.values() for path in files))
+            }
+            ship(session, list(contents.values()), Silent())
+            yield Bench(
+                session,
+                plan,
+                models={name: _staged(session, [contents[path] for path in files]) for name, files in variants.items()},
+                inputs=_staged(session, [contents[inputs]]),
+                sites=dict.fromkeys(PROVIDERS),
+            )
 
 
-def _staged(session: Session, content: Content) -> str:
-    files = [{"path": content.label, "digest": content.digest, "bytes": content.bytes}]
-    return f"{session.call('stage', {'digest': content.digest, 'files': files})['folder']}/{content.label}"
+def _content(path: Path) -> Content:
+    return Content(digest=file_digest(path), bytes=path.stat().st_size, path=path, label=path.name)
+
+
+def _staged(session: Session, contents: Sequence[Content]) -> str:
+    """The path of the first on the device; all of them lie in one folder."""
+    files = [{"path": each.label, "digest": each.digest, "bytes": each.bytes} for each in contents]
+    name = hashlib.sha256("".join(each.digest for each in contents).encode()).hexdigest()
+    return f"{session.call('stage', {'digest': name, 'files': files})['folder']}/{contents[0].label}"
 
 
 def candidate(threads: int) -> Candidate:
@@ -62,6 +80,11 @@ def candidate(threads: int) -> Candidate:
 
 def timed_block(bench: Bench, threads: int, number: int) -> Block:
     """One block that ended well."""
-    block = bench.run_block(candidate(threads), number, 0)
+    return block_of(bench, candidate(threads), number)
+
+
+def block_of(bench: Bench, which: Candidate, number: int) -> Block:
+    """One block of any candidate that ended well."""
+    block = bench.run_block(which, number, 0)
     assert block.failure is None, block.failure
     return block

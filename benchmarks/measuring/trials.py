@@ -36,7 +36,9 @@ class Trial(msgspec.Struct):
 def race(device: SimulatedDevice, levels_ms: Mapping[str, float], plan: MeasurePlan, goal: Goal = GOAL) -> Trial:
     """Measure, summarise and choose as `edgeopt bench` does."""
     run = make_run(dict.fromkeys(levels_ms, 1.0), rounds=0, plan=plan, goal=goal)
-    bench = Bench(device, plan, models={name: name for name in levels_ms}, inputs="samples", site=None)  # type: ignore[arg-type]
+    bench = Bench(
+        device, plan, models={name: name for name in levels_ms}, inputs="samples", sites={"onnxruntime": None}
+    )  # type: ignore[arg-type]
     measured = measure_candidates(
         bench,
         run.candidates,

@@ -1,6 +1,6 @@
 """Two files of the same network under two names, measured again and again: are they ever told apart? They must not be.
 
-    python benchmarks/measuring/twins.py [--runs 30] [--threads 1] [--block-seconds 1] [--accept-disturbed]
+    python benchmarks/measuring/twins.py [--runs 30] [--first-seed 0] [--threads 1] [--block-seconds 1] [--accept-disturbed]
 
 The model is one that `clean` has nothing to do for but to drop a node that leads nowhere, which the runtime does by itself: `original` and `clean` differ in bytes and in nothing that runs. Every run is `edgeopt bench` with its
 defaults. Told apart means: one was dropped, or said to be slower or faster for sure by more than the 2 % that count as a tie.
@@ -43,6 +43,7 @@ def told_apart(summary: Summary, dropped: bool) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--block-seconds", type=float, default=1.0)
     parser.add_argument("--accept-disturbed", action="store_true")
@@ -51,10 +52,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["EDGEOPT_HOME"] = str(Path(folder) / "home")
         model = settled(Path(folder))
-        for number in range(options.runs):
+        for number in range(options.first_seed, options.first_seed + options.runs):
             outcome = edgeopt.bench(
                 model,
                 recipes=("clean",),
+                runtimes=("onnxruntime",),
                 threads=(options.threads,),
                 seed=number,
                 block_seconds=options.block_seconds,

@@ -21,7 +21,7 @@ from edgeopt.cli.options import device_option, json_option, model_options, reque
 def command(*, as_json: bool, out: Path | None, **values: Any) -> None:
     """Build the variants of MODEL that a board can use; no board needed.
 
-    Without samples, int8 is calibrated on synthetic inputs: drawn pictures or noise.
+    Without samples, int8 is calibrated on synthetic inputs: drawn pictures, drawn texts or noise.
     """
     from edgeopt.flows.compile import compile_model
     from edgeopt.profiles.places import find_places

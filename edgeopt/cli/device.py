@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from edgeopt.cli.console import print_json, show, watching
 from edgeopt.cli.options import json_option
+
+if TYPE_CHECKING:
+    from edgeopt.flows.devices import SetUps
 
 
 @click.group("device")
@@ -18,11 +23,21 @@ def command() -> None:
 @command.command("add")
 @click.argument("name")
 @click.option("--profile", required=True, help="What kind of board it is (see `edgeopt profiles`).")
-@click.option("--address", required=True, help="ssh://[user@]host[:port], or local: for this computer.")
+@click.option(
+    "--address",
+    required=True,
+    help="ssh://[user@]host[:port], adb://SERIAL or adb://host:port for a phone, or local: for this computer.",
+)
 @click.option("--python", help="The interpreter on the board (default: python3).")
 @click.option("--root", default="~/.edgeopt", show_default=True, help="Where the agent keeps its files on the board.")
 @click.option("--identity", help="A private key file on this computer (default: what ssh would use).")
 @click.option("--threads", help="Thread counts to measure, with commas between; 0 means all cores.")
+@click.option(
+    "--command",
+    "programs",
+    multiple=True,
+    help="A benchmark program for a phone (benchmark_model, onnxruntime_perf_test), or a library that it needs; may be given more than once.",
+)
 @click.option("--meter", help="A power meter that this computer reads: shelly://HOST or tasmota://HOST.")
 @click.option("--replace", is_flag=True, help="Overwrite a board of that name.")
 @json_option
@@ -36,6 +51,7 @@ def add(
     identity: str | None,
     threads: str | None,
     meter: str | None,
+    programs: tuple[str, ...],
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -62,6 +78,7 @@ def add(
         "root": root,
         "identity": identity,
         "meter": meter,
+        "command": programs,
     }
     device = decode(fields | {"threads": _threads(threads) if threads else None}, Device, source="device")
     add_device(device, places, replace=replace)
@@ -146,21 +163,45 @@ def trust(*, name: str, yes: bool, as_json: bool) -> None:
 
 @command.command("setup")
 @click.argument("name")
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    metavar="NAME",
+    help="onnxruntime, litert, openvino or ncnn; may be given more than once (default: all of the board's profile).",
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Say what would be sent and how large it is; send nothing.")
 @json_option
-def setup(*, name: str, as_json: bool) -> None:
-    """Bring the inference runtime to the board NAME: fetched here for its Python, libc and CPU, unpacked there."""
+def setup(*, name: str, runtimes: tuple[str, ...], only_plan: bool, as_json: bool) -> None:
+    """Bring inference runtimes to the board NAME: fetched here for its Python, libc and CPU, unpacked there."""
     from edgeopt.flows.devices import setup as bring
     from edgeopt.profiles.places import find_places
 
     with watching(quiet=as_json) as observer:
-        done = bring(name, find_places(), observer)
+        done = bring(name, find_places(), observer, runtimes, only_plan=only_plan)
     if as_json:
         from edgeopt.cli.documents import SetupDocument
 
         print_json(SetupDocument(device=name, setup=done))
         return
-    sent = done.shipped.sent_bytes / 1e6 if done.shipped else 0.0
-    click.echo(f"{name} has {done.runtime} {done.version} ({sent:.1f} MB sent). Next: edgeopt deploy --device {name}")
+    for line in _setup_lines(name, done):
+        click.echo(line)
+
+
+def _setup_lines(name: str, done: SetUps) -> Iterator[str]:
+    for one in done.runtimes:
+        size = (
+            f"{one.wheels_bytes / 1e6:.1f} MB in {len(one.wheels)} {'files' if one.runtime == 'command' else 'wheels'}"
+        )
+        yield f"{one.runtime} {one.version}: {'is there' if one.here else size}"
+    for runtime, why in done.missing.items():
+        yield f"{runtime}: cannot be had there: {why}"
+    names = ", ".join(f"{one.runtime} {one.version}" for one in done.runtimes)
+    if done.planned:
+        yield f"{done.to_send_bytes / 1e6:.1f} MB would be sent to {name} ({done.python}), into edgeopt's own folder there. Nothing was sent. Next: edgeopt device setup {name}"
+    else:
+        sent = sum(one.shipped.sent_bytes for one in done.runtimes if one.shipped is not None)
+        yield f"{name} has {names} ({sent / 1e6:.1f} MB sent). Next: edgeopt deploy --device {name}"
 
 
 @command.command("remove")

@@ -10,8 +10,8 @@ from edgeopt.domain.bundle import Release
 from edgeopt.domain.device import Device, Profile
 from edgeopt.domain.installed import Installed
 from edgeopt.domain.model import ModelInfo
-from edgeopt.flows.devices import SetUp
-from edgeopt.flows.findings import Finding
+from edgeopt.flows.devices import SetUps
+from edgeopt.flows.finding import Finding
 from edgeopt.flows.plan import DryRun
 from edgeopt.store.index import RunRow
 
@@ -50,7 +50,7 @@ class SetupDocument(_Document, frozen=True, kw_only=True):
     """`device setup`."""
 
     device: str
-    setup: SetUp
+    setup: SetUps
 
 
 class RemovedDocument(_Document, frozen=True, kw_only=True):

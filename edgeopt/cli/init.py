@@ -50,7 +50,9 @@ def _ask(guess: Guess) -> Answers:
     from edgeopt.profiles.init import app_name
 
     found = guess.answers()
-    model = click.prompt("Model (ONNX)", default=found.model or (guess.models[0] if guess.models else "model.onnx"))
+    model = click.prompt(
+        "Model (ONNX or TensorFlow Lite)", default=found.model or (guess.models[0] if guess.models else "model.onnx")
+    )
     samples = click.prompt("Folder of unlabelled inputs", default=found.samples or "samples")
     device = click.prompt("Device (`local` is this computer)", default=found.device)
     objective = click.prompt(

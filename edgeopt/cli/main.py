@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 import click
@@ -78,6 +79,7 @@ def main() -> None:
     """Run the command line. No traceback reaches a user, unless EDGEOPT_DEBUG asks for it."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGHUP, _stop)
+    sys.unraisablehook = _once_more
     as_json = "--json" in sys.argv[1:]
     # What libraries log (a connection that Ctrl-C interrupted, say) is for programmers; our own warnings are for people.
     logging.getLogger("sqlalchemy").addHandler(logging.NullHandler())
@@ -107,6 +109,16 @@ def main() -> None:
 def _stop(_number: int, _frame: FrameType | None) -> None:
     # Ctrl-C, SIGTERM and SIGHUP take the same way out, through every `finally`.
     raise KeyboardInterrupt
+
+
+def _once_more(lost: sys.UnraisableHookArgs) -> None:
+    # A signal that comes while the interpreter runs a weak reference's callback or a `__del__` is printed with a traceback and forgotten: what was to be stopped would go on. So it comes again,
+    # a moment later.
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        main_thread = threading.main_thread().ident or 0
+        threading.Timer(0.02, signal.pthread_kill, (main_thread, signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _leave(code: int) -> None:

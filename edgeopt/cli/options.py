@@ -21,6 +21,7 @@ GOAL_KEYS = (
     "min_agreement",
     "max_certified_accuracy_drop",
     "accept_synthetic",
+    "accept_unchecked",
 )
 QUANTITIES = ("latency", "energy", "memory", "size")
 TASKS = ("classification", "detection", "segmentation", "embedding", "regression", "tokens", "other")
@@ -118,6 +119,12 @@ def goal_options(function: F) -> F:
             default=None,
             help="Agreement on synthetic inputs is enough to pick and install a variant.",
         ),
+        click.option(
+            "--accept-unchecked",
+            is_flag=True,
+            default=None,
+            help="Install also where the device cannot give the network's answers to check them (phones).",
+        ),
     )(function)
 
 
@@ -126,18 +133,37 @@ def model_options(function: F) -> F:
     return stack(
         click.argument("model", required=False, type=click.Path(path_type=Path)),
         click.option(
+            "--student",
+            type=click.Path(path_type=Path),
+            help="A smaller network of the same inputs and outputs (ONNX, file.py:callable ...) that is trained to answer as MODEL does.",
+        ),
+        click.option(
             "--samples",
-            help="Unlabelled inputs: a folder of images, .npy or .npz files, module:function, or `synthetic`: drawn pictures, noise for other inputs.",
+            help="Unlabelled inputs: a folder of images, .npy or .npz files, texts in .txt or .jsonl files, module:function, or `synthetic`: drawn pictures or texts, noise for other inputs.",
         ),
         click.option("--config", type=click.Path(path_type=Path), help="Another file than the nearest edgeopt.toml."),
         click.option(
             "--recipes",
-            help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static,int8-stem,int8-mixed,int8-ort,int8-nncf,int8-aimet,int4-weights,legalise.",
+            help="Only these, with commas between: original,clean,fp16,int8-dynamic,int8-static,int8-stem,int8-mixed,int8-ort,int8-nncf,int8-aimet,int4-weights,legalise,layers-half,layers-half-int8,student,student-int8,int8-trained,litert,litert-int8,openvino,openvino-int8,ncnn,ncnn-int8.",
+        ),
+        click.option(
+            "--runtimes",
+            help="Only these, with commas between: onnxruntime,litert,openvino,ncnn (default: all that the profile names and the board has).",
         ),
         click.option(
             "--budget",
             type=click.Choice(["instant", "standard", "deep"]),
             help="How long int8 may search: a minute, a few, or an hour (default standard).",
+        ),
+        click.option(
+            "--objectives",
+            help="What pruned networks learn by, beside mimicry of the original, with commas between: masked,nce,seed,minilm,mlm,clm,plm,multitask (default: none of them).",
+        ),
+        click.option(
+            "--curves",
+            metavar="FOLDER",
+            type=click.Path(path_type=Path, file_okay=False),
+            help="Write what training looks like into this folder: a table, and events for TensorBoard where that is installed.",
         ),
         click.option(
             "--executor",
@@ -219,23 +245,30 @@ def request_from(values: dict[str, Any]) -> Any:
     from edgeopt.flows.request import Request
 
     threads = values.get("threads")
-    recipes = values.get("recipes")
     return Request(
         model=values.get("model"),
+        student=values.get("student"),
         samples=values.get("samples"),
         device=values.get("device"),
         profile=values.get("profile"),
         config=values.get("config"),
         app=values.get("app"),
         task=values.get("task"),
-        recipes=tuple(part.strip() for part in recipes.split(",") if part.strip()) if recipes else None,
+        recipes=_names(values.get("recipes")),
+        runtimes=_names(values.get("runtimes")),
         budget=values.get("budget"),
+        objectives=_names(values.get("objectives")),
+        curves=values.get("curves"),
         executor=values.get("executor"),
         threads=_threads(threads) if threads else None,
         goal=given(values, GOAL_KEYS),
         measure=given(values, MEASURE_KEYS),
         ephemeral=bool(values.get("ephemeral")),
     )
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) or None if text else None
 
 
 def _threads(text: str) -> tuple[int, ...]:

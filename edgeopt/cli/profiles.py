@@ -1,4 +1,4 @@
-"""`edgeopt profiles`."""
+"""`edgeopt profiles [list | show]`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,60 @@ from edgeopt.cli.console import print_json
 from edgeopt.cli.options import json_option
 
 
-@click.command("profiles")
-@click.argument("name", required=False)
-@json_option
-def command(*, name: str | None, as_json: bool) -> None:
-    """List the kinds of boards that edgeopt knows, or show one of them."""
-    import msgspec
+class _Profiles(click.Group):
+    """`profiles` lists, and `profiles NAME` shows as `profiles show NAME` does."""
 
-    from edgeopt.profiles.load import list_profiles, load_profile
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Take a word that is no command for a profile's name."""
+        if args and args[0] not in self.commands:
+            return "show", self.commands["show"], args
+        return super().resolve_command(ctx, args)
+
+
+@click.group("profiles", cls=_Profiles, invoke_without_command=True)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, *, as_json: bool) -> None:
+    """List the kinds of boards that edgeopt knows, or show one of them."""
+    ctx.default_map = {name: {"as_json": as_json} for name in ("list", "show")}
+    if ctx.invoked_subcommand is None:
+        _list(as_json=as_json)
+
+
+@command.command("list")
+@json_option
+def list_command(*, as_json: bool) -> None:
+    """List the kinds of boards, built in and your own."""
+    _list(as_json=as_json)
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+def show_command(*, name: str, as_json: bool) -> None:
+    """Show what is known of one kind of board, and where that comes from."""
+    from edgeopt.measure.wheels import version_floors
+    from edgeopt.profiles.load import load_profile
+    from edgeopt.profiles.places import find_places
+    from edgeopt.report.profile import lines
+
+    profile = load_profile(name, find_places().profiles)
+    if as_json:
+        from edgeopt.cli.documents import ProfilesDocument
+
+        print_json(ProfilesDocument(profiles=(profile,)))
+        return
+    for line in lines(profile, version_floors()):
+        click.echo(line)
+
+
+def _list(*, as_json: bool) -> None:
+    from edgeopt.profiles.load import list_profiles
     from edgeopt.profiles.places import find_places
 
-    folder = find_places().profiles
-    profiles = (load_profile(name, folder),) if name else list_profiles(folder)
+    profiles = list_profiles(find_places().profiles)
     if as_json:
         from edgeopt.cli.documents import ProfilesDocument
 
@@ -27,9 +69,5 @@ def command(*, name: str | None, as_json: bool) -> None:
         return
     for profile in profiles:
         click.echo(f"{profile.name:<18} {profile.title}")
-        if name:
-            for key, value in msgspec.to_builtins(profile).items():
-                if key not in ("name", "title", "schema") and value not in (None, [], ()):
-                    click.echo(f"  {key}: {value}")
-    if not name:
-        click.echo("\nUse one: edgeopt device add NAME --profile PROFILE --address ssh://USER@HOST")
+    click.echo("\nMore of one: edgeopt profiles show NAME")
+    click.echo("Use one:     edgeopt device add NAME --profile PROFILE --address ssh://USER@HOST")

@@ -38,6 +38,7 @@ def build_variants(  # noqa: PLR0913 - each is the caller's own choice
     executor: Executor | None = None,
     limits: Limits = BUILD_LIMITS,
     observer: Observer | None = None,
+    curves: Path | None = None,
 ) -> tuple[Variant, ...]:
     """Build every planned variant; one that fails is `Skipped` with its reason and never ends the others.
 
@@ -52,6 +53,7 @@ def build_variants(  # noqa: PLR0913 - each is the caller's own choice
         executor: where tasks run; two threads by default. Another computer must see `cache` under the same path.
         limits: of each child.
         observer: told of progress.
+        curves: folder for what training looks like, a folder in it for each variant that trains.
 
     Raises:
         ModelError: the model's files changed since it was inspected.
@@ -62,6 +64,8 @@ def build_variants(  # noqa: PLR0913 - each is the caller's own choice
     observer.stage("build", "build variants", float(len(todo)))
     with _workplace(cache, calibration) as (place, samples):
         tasks = [_task(plan, model_path, model, calibration, samples, cache, limits) for plan in todo]
+        if curves is not None:
+            tasks = [msgspec.structs.replace(task, curves=str(curves.absolute() / task.name)) for task in tasks]
         made = _run_all(tasks, place, executor, observer)
     variants = [made[plan.name] if isinstance(plan, Planned) else plan for plan in planned]
     observer.finish("build", f"{sum(isinstance(v, Built) for v in variants)} of {len(variants)} variants")

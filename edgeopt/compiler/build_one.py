@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from edgeopt.compiler.cache import VariantCache
+from edgeopt.compiler.cache import TRAINING, VariantCache
 from edgeopt.compiler.confine import ConfinedFailure, Limits, run_confined
+from edgeopt.compiler.gpu import limits_for
 from edgeopt.compiler.plan import Pins
 from edgeopt.compiler.rungs import Kept, RungCache
 from edgeopt.compiler.stages import Stage
@@ -21,7 +22,7 @@ class BuildTask(msgspec.Struct, frozen=True, kw_only=True):
     """One variant to build, or one rung: plain data, so that any Executor can carry it. Paths must mean the same wherever it runs.
 
     `stages` are the places of the recipe at which work is kept; a rung ends at the last of them. `needs` is the key of the rung that is to be made before. `progress` is a file
-    that the child tells in what it does.
+    that the child tells in what it does, `curves` a folder for what training looks like.
     """
 
     key: str
@@ -40,6 +41,7 @@ class BuildTask(msgspec.Struct, frozen=True, kw_only=True):
     is_rung: bool = False
     needs: str | None = None
     progress: str | None = None
+    curves: str | None = None
 
 
 def build_one(task: BuildTask) -> Variant | None:
@@ -90,8 +92,11 @@ def _build_in(room: Path, out: Path | None, task: BuildTask) -> dict[str, Any]:
         "pins": msgspec.to_builtins(task.pins),
         "out": None if out is None else str(out),
         "progress": task.progress,
+        "training": str(Path(task.cache) / TRAINING),
+        "curves": task.curves,
     }
-    answer = run_confined("build", request, limits=task.limits, workdir=room, group=task.group)
+    limits = limits_for(task.limits, [step["name"] for step in request["steps"]])
+    answer = run_confined("build", request, limits=limits, workdir=room, group=task.group)
     before, confinement = begin.build_s if begin else 0.0, answer["confinement"]
     confinement["peak_memory_bytes"] = _most(confinement["peak_memory_bytes"], begin)
     for stage, made in zip(missing, answer["kept"], strict=True):

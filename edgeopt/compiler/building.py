@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeopt.compiler import progress
-from edgeopt.compiler.digests import GRAPH
+from edgeopt.compiler.convert.converted import Converted
+from edgeopt.compiler.convert.from_tflite.convert import imported
+from edgeopt.compiler.convert.from_tflite.reading import is_tflite
+from edgeopt.compiler.convert.runner import open_converted
+from edgeopt.compiler.digests import GRAPH, hash_file
 from edgeopt.compiler.node_order import sort_nodes
 from edgeopt.compiler.quantize.saved import Calibrated
 from edgeopt.compiler.reading import check_valid, opset_of, parse, serialise
@@ -21,24 +25,43 @@ from edgeopt.compiler.runtime import load_or_refuse
 from edgeopt.compiler.states import load_state, save_state
 from edgeopt.compiler.steps import STEPS, Bench
 
+TFLITE = "model.tflite"
+"""What a TensorFlow Lite file is called in its variant's folder."""
+
 DOING = {
     "clean": "tidying the graph",
     "same_answers": "comparing with the original",
+    "prune": "pruning",
+    "low_rank": "products of lower rank",
+    "drop_layers": "choosing layers",
+    "recover": "training",
+    "train_int8": "training",
+    "keep": "writing the network",
     "emit_qdq": "writing int8",
+    "to_tflite": "converting to TFLite",
+    "to_openvino": "converting to OpenVINO",
+    "to_ncnn": "converting to ncnn",
+    "to_tensorrt": "fixing sizes for TensorRT",
 }
 """Steps in words for people; others go by their names."""
 
 
-def build_task(request: dict[str, Any], scratch: Path, _limits: dict[str, Any]) -> dict[str, Any]:
-    """`{"source", "files", "steps", "samples", "pins", "out"}` and at will `{"begin", "keep", "progress"}` -> `{"files", "graph_digest", "notes", "kept"}`.
+ENDS_BEFORE = 0.8
+"""Share of a child's time at which training ends by itself, so that what was learned is not lost."""
+
+
+def build_task(request: dict[str, Any], scratch: Path, limits: dict[str, Any]) -> dict[str, Any]:
+    """`{"source", "files", "steps", "samples", "pins", "out"}` and at will `{"begin", "keep", "progress", "training", "curves"}` -> `{"files", "graph_digest", "notes", "kept"}`.
 
     `source` is a graph with its external data beside it; with no steps it is copied byte for byte. `begin` is the folder and the notes of a state to go on from instead.
     `keep` are pairs of a number of steps and the folder that the state behind them goes to. `out` is an empty folder; None when the states are all that is wanted.
-    `progress` is a file to tell in what is being done.
+    `progress` is a file to tell in what is being done. `training` is the folder of what survives a training run that is killed, `curves` one that people watch.
     """
     started = time.monotonic()
     progress.begin(request.get("progress"))
     source, begin, pins = Path(request["source"]), request.get("begin"), request["pins"]
+    if request["steps"] and is_tflite(source):
+        source = imported(source, scratch / "imported.onnx")
     bench = Bench(
         source=source,
         scratch=scratch,
@@ -46,6 +69,9 @@ def build_task(request: dict[str, Any], scratch: Path, _limits: dict[str, Any]) 
         max_opset=pins["max_opset"],
         max_ir_version=pins["max_ir_version"],
         notes=list(begin["notes"]) if begin else [],
+        deadline=started + ENDS_BEFORE * float(limits["timeout_s"]),
+        training=_path(request.get("training")),
+        curves=_path(request.get("curves")),
     )
     if not request["steps"]:
         files = _copy(source, request["files"], Path(request["out"]), bench)
@@ -63,13 +89,32 @@ def build_task(request: dict[str, Any], scratch: Path, _limits: dict[str, Any]) 
     if request["out"] is None:
         return {"kept": kept}
     out = Path(request["out"])
+    if isinstance(state, Converted):
+        return _answer_converted(out, state, bench, kept)
     _write(out / GRAPH, serialise(_pinned(state, bench)))
     _check_result(out / GRAPH)
     return _answer(out, [GRAPH], bench, kept)
 
 
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
 def _answer(out: Path, files: list[str], bench: Bench, kept: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"files": files, "graph_digest": graph_digest(parse(out / GRAPH)), "notes": bench.notes, "kept": kept}
+    graph = out / files[0]
+    digest = hash_file(graph)[0] if is_tflite(graph) else graph_digest(parse(graph))
+    return {"files": files, "graph_digest": digest, "notes": bench.notes, "kept": kept}
+
+
+def _answer_converted(out: Path, made: Converted, bench: Bench, kept: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write another runtime's files; it is loaded once, as the device will."""
+    for name, data in made.files.items():
+        _write(out / name, data)
+    open_converted(out / next(iter(made.files)))
+    digest = hashlib.sha256()
+    for name, data in made.files.items():
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    return {"files": list(made.files), "graph_digest": digest.hexdigest(), "notes": bench.notes, "kept": kept}
 
 
 def _load(source: Path) -> Any:
@@ -84,7 +129,7 @@ def _apply(step: dict[str, Any], state: Any, bench: Bench) -> Any:
     """One step. Whatever a library raises becomes a sentence that names the step; its traceback goes to the log."""
     try:
         made = STEPS[step["name"]](state, step["options"], bench)
-        return made if isinstance(made, Calibrated) else sort_nodes(made)
+        return made if isinstance(made, (Calibrated, Converted)) else sort_nodes(made)
     except (Refused, TooLarge, MemoryError):
         raise
     except Exception as error:
@@ -103,6 +148,9 @@ def _place(error: Exception) -> str:
 
 def _copy(source: Path, files: list[dict[str, Any]], out: Path, bench: Bench) -> list[str]:
     """The original with all its files, each verified against what was inspected: it may have been changed since."""
+    if is_tflite(source):
+        _copy_file(source, out / TFLITE, files[0]["digest"])
+        return [TFLITE]
     names = [GRAPH, *(file["path"] for file in files[1:])]
     if GRAPH in names[1:]:
         raise Refused("model-unsupported", f"its weights lie in a file called {GRAPH}, which is the graph's name here")

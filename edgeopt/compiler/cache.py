@@ -21,11 +21,14 @@ from edgeopt.compiler.stages import digest
 from edgeopt.domain.variant import Built, Recipe
 
 RECORD = "variant.json"
-BUILD_FORMAT = 8
+BUILD_FORMAT = 13
 """Raised when the same recipe begins to give other files."""
 
 LEFT_OVER = timedelta(days=1)
-"""Work folders older than this belong to builds that were killed."""
+"""Work folders older than this belong to builds that were killed, and so do training runs, or to builds that are done."""
+
+TRAINING = "training"
+"""Folder of the cache with a folder for each training run, named by all that its bytes depend on: a run that was killed goes on from there."""
 
 TOOLS = ("onnx", "onnxruntime", "onnxslim", "numpy")
 
@@ -39,6 +42,7 @@ class VariantCache:
     def __init__(self, cache: Path) -> None:
         self.variants = cache / "variants"
         self.work = cache / "work"
+        self.training = cache / TRAINING
 
     def find(self, key: str, name: str, recipe: Recipe) -> Built | None:
         """A finished variant whose files still have their digests; a damaged one is removed."""
@@ -103,7 +107,8 @@ class VariantCache:
 
     def _sweep(self) -> None:
         oldest = (datetime.now(timezone.utc) - LEFT_OVER).timestamp()
-        for folder in self.work.iterdir():
+        runs = self.training.iterdir() if self.training.is_dir() else ()
+        for folder in (*self.work.iterdir(), *runs):
             with contextlib.suppress(OSError):
                 if folder.stat().st_mtime < oldest:
                     shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ import msgspec
 from edgeopt.compiler.refuse import OUT_OF_MEMORY_WORDS
 from edgeopt.errors import BuildFailed
 
-LAUNCH = "import sys; sys.path.insert(0, sys.argv[1]); from edgeopt.compiler.child import main; main()"
+LAUNCH = "import sys; sys.path[:0] = sys.argv[1:]; from edgeopt.compiler.child import main; main()"
 """Isolated mode looks nowhere but in the installation; this package may lie in a checkout."""
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +39,7 @@ MAX_ANSWER_BYTES = 64 << 20
 MAX_LOG_BYTES = 64 << 10
 """Kept of what the child prints; the rest is read and dropped, so that a talkative library never blocks."""
 
-INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH")
+INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "EDGEOPT_TORCH_DEVICE")
 """All that a child sees of the environment; coverage's own variables are added, so that what runs in children is counted."""
 
 FailureKind = Literal["signal", "timeout", "memory", "error", "refused", "too-large", "stopped"]
@@ -66,7 +67,13 @@ class ConfinedFailure(BuildFailed):
 
 
 def run_confined(
-    task: str, request: dict[str, Any], *, limits: Limits, workdir: Path, group: str | None = None
+    task: str,
+    request: dict[str, Any],
+    *,
+    limits: Limits,
+    workdir: Path,
+    group: str | None = None,
+    own_code: bool = False,
 ) -> dict[str, Any]:
     """Run `task` of the child's table and return its answer, with `confinement` (peak memory, time, network) added.
 
@@ -76,20 +83,21 @@ def run_confined(
         limits: of the child.
         workdir: exists; the child writes here and nowhere else. Its TMPDIR is a folder inside, removed afterwards.
         group: children of one group can be stopped together by `stop_group`.
+        own_code: it runs code that the user named: the child keeps the network and the user's environment, and finds what this process finds.
 
     Raises:
         ConfinedFailure: whatever went wrong.
     """
     scratch = Path(tempfile.mkdtemp(prefix="child-", dir=workdir))
     try:
-        log, status = _run_child(task, request, limits, scratch, group)
+        log, status = _run_child(task, request, limits, scratch, group, own_code=own_code)
         return _answer(scratch, status, log, limits, _is_stopped(group))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run_child(
-    task: str, request: dict[str, Any], limits: Limits, scratch: Path, group: str | None
+    task: str, request: dict[str, Any], limits: Limits, scratch: Path, group: str | None, *, own_code: bool
 ) -> tuple[str, int | None]:
     """Start the child and wait. Returns what it printed (the end of it) and its status; None when the deadline passed."""
     order = {
@@ -98,18 +106,19 @@ def _run_child(
         "limits": msgspec.to_builtins(limits),
         "parent": os.getpid(),
         "scratch": str(scratch),
+        "network": own_code,
     }
     deadline = time.monotonic() + limits.timeout_s
     with tempfile.TemporaryFile() as stdin:
         stdin.write(json.dumps(order).encode())
         stdin.seek(0)
         process = subprocess.Popen(
-            [sys.executable, "-I", "-c", LAUNCH, str(ROOT)],
+            [sys.executable, "-I", "-c", LAUNCH, *_roots(), *(filter(None, sys.path) if own_code else ())],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=scratch,
-            env=_environment(scratch),
+            env=_environment(scratch, own_code=own_code),
             start_new_session=True,
         )
     try:
@@ -123,16 +132,25 @@ def _run_child(
             process.stdout.close()
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def _roots() -> list[str]:
+    """Where our packages lie: they are imported from where this process has them, in a source tree or installed."""
+    agent = find_spec("edgeopt_agent")
+    places = [str(ROOT)] + ([str(Path(agent.origin).parents[1])] if agent is not None and agent.origin else [])
+    return list(dict.fromkeys(places))
+
+
+def _environment(scratch: Path, *, own_code: bool) -> dict[str, str]:
+    if own_code:
+        return dict(os.environ) | {"ORT_DISABLE_TELEMETRY": "1", "TMPDIR": str(scratch)}
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
     kept |= {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
     # ONNX Runtime from 1.29 on reports sessions to its maker unless the variable stands before the import.
     quiet = {"ORT_DISABLE_TELEMETRY": "1"}
-    return (
-        kept
-        | quiet
-        | {"TMPDIR": str(scratch), "HOME": str(scratch), "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}
-    )
+    # Threads that wait for each other by spinning stand in each other's way where cores are few: a training step was measured at ten times its time.
+    threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+    # cuBLAS answers the same each time only with a workspace of fixed size.
+    threads["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    return kept | quiet | threads | {"TMPDIR": str(scratch), "HOME": str(scratch)}
 
 
 def _drain(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]:

@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
+from edgeopt.compiler.convert.from_tflite.reading import is_tflite
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.reading import read_checked
+from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.runtime import load_or_refuse
 
 
@@ -17,6 +19,11 @@ def explain_task(request: dict[str, Any], scratch: Path, _limits: dict[str, Any]
     import onnx
 
     path = Path(request["path"])
+    if is_tflite(path):
+        raise Refused(
+            "model-unsupported",
+            "it is a TensorFlow Lite file, and what is told here is ONNX Runtime's; what LiteRT computes by itself and what by XNNPACK stands below the table of `edgeopt bench`",
+        )
     model, _ = read_checked(path)
     load_or_refuse(path)
     onnx.load_external_data_for_model(model, str(path.parent))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgeopt.compiler.convert.from_tflite.reading import is_tflite
 from edgeopt.compiler.costs import count_costs
 from edgeopt.compiler.digests import describe_files, digest_files
 from edgeopt.compiler.graph_walk import graph_tensors, walk_graphs
 from edgeopt.compiler.guess import guess_task
+from edgeopt.compiler.inspecting_tflite import inspect_tflite
 from edgeopt.compiler.reading import opset_of, read_checked
 from edgeopt.compiler.refuse import Refused
-from edgeopt.compiler.runtime import FEEDABLE, load_or_refuse, specs
+from edgeopt.compiler.runtime import check_signature, load_or_refuse, specs
 from edgeopt.domain.model import ModelInfo, TensorSpec
 
 MAX_BYTES = 2 << 30
@@ -27,6 +29,8 @@ CONTROL_FLOW = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 def inspect_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any]) -> dict[str, Any]:
     """`{"path"}` -> `{"model": ModelInfo}`."""
     path = Path(request["path"])
+    if is_tflite(path):
+        return {"model": msgspec.to_builtins(inspect_tflite(path))}
     model, external = read_checked(path)
     files = describe_files(path.parent, [path.name, *external])
     total = sum(file.bytes for file in files)
@@ -35,7 +39,7 @@ def inspect_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any
     session = load_or_refuse(path)
     inputs = _known_rank(specs(session.get_inputs()), model.graph.input)
     outputs = _known_rank(specs(session.get_outputs()), model.graph.output)
-    _check_signature(inputs, outputs)
+    check_signature(inputs, outputs)
     task, reason = guess_task(inputs, outputs, model.graph)
     counts = Counter(node.op_type for graph, _ in walk_graphs(model) for node in graph.node)
     parameters = _parameters(model)
@@ -74,22 +78,6 @@ def _known_rank(described: tuple[TensorSpec, ...], values: Any) -> tuple[TensorS
         msgspec.structs.replace(spec, shape=None) if spec.name in silent and spec.shape == () else spec
         for spec in described
     )
-
-
-def _check_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-    """Refuse what cannot be fed from arrays or compared as arrays."""
-    if not inputs:
-        raise Refused("model-unsupported", "it has no inputs, so there is nothing to feed it")
-    if not outputs:
-        raise Refused("model-unsupported", "it has no outputs, so there is nothing to compare")
-    for what, values in (("input", inputs), ("output", outputs)):
-        for spec in values:
-            if spec.dtype not in FEEDABLE:
-                raise Refused(
-                    "model-unsupported",
-                    f"its {what} {spec.name[:80]!r} is {spec.dtype}; edgeopt takes models whose inputs and outputs are arrays of "
-                    "numbers (float16, float32, float64, integers of 8 to 64 bits, bool)",
-                )
 
 
 def _parameters(model: Any) -> dict[str, int]:

@@ -20,20 +20,20 @@ BASE_MEMORY_BYTES = 2 << 30
 MEMORY_PER_BYTE = 6
 """A parsed graph, the checker's copy, the runtime's copy and what it folds and packs."""
 
+TF2ONNX = "tf2onnx (python -m tf2onnx.convert), or let EDGEOPT_TF2ONNX name a Python that has it"
+
 FOREIGN = (
-    (0, b"\x89HDF\r\n\x1a\n", "a Keras HDF5 file", "tf2onnx"),
-    (4, b"TFL3", "a TensorFlow Lite file", "tf2onnx"),
+    (0, b"\x89HDF\r\n\x1a\n", "a Keras HDF5 file", TF2ONNX),
     (4, b"ORTM", "a model in ONNX Runtime's own format", "the .onnx file that it was made from"),
     (0, b"PK\x03\x04", "a zip archive (PyTorch and Keras save such files)", "torch.onnx.export or tf2onnx"),
     (0, b"\x80\x02", "a Python pickle", "torch.onnx.export"),
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "git lfs pull"),
 )
 SUFFIXES = {
-    ".tflite": ("a TensorFlow Lite file", "tf2onnx"),
-    ".h5": ("a Keras HDF5 file", "tf2onnx"),
-    ".keras": ("a Keras file", "tf2onnx"),
-    ".pt": ("a PyTorch file", "torch.onnx.export"),
-    ".pth": ("a PyTorch file", "torch.onnx.export"),
+    ".h5": ("a Keras HDF5 file", TF2ONNX),
+    ".keras": ("a Keras file", TF2ONNX),
+    ".pt": ("a PyTorch file", "torch.onnx.export, or file.py:callable that gives the module"),
+    ".pth": ("a PyTorch file", "torch.onnx.export, or file.py:callable that gives the module"),
     ".pb": ("a TensorFlow graph", "tf2onnx"),
 }
 
@@ -41,14 +41,14 @@ HINTS = {
     "model-unreadable": "Export or copy the file again and compare sizes.",
     "model-invalid": "Export the model again; `python -m onnx.checker` alone cannot mend it.",
     "model-unconfined": "External data must be plain files in the model's folder. Copy them there (cp -L follows links), or export in one file.",
-    "model-unsupported": "edgeopt reads ONNX models that ONNX Runtime runs on its CPU provider.",
+    "model-unsupported": "edgeopt reads ONNX models that ONNX Runtime runs on its CPU provider, and TensorFlow Lite files that LiteRT runs.",
 }
 
 
 def inspect_model(path: Path, *, timeout_s: float = 60.0) -> ModelInfo:
     """Read, check and load a model in a confined child.
 
-    What is accepted here does load in ONNX Runtime on this computer.
+    What is accepted here does load in ONNX Runtime on this computer, or in LiteRT.
 
     Raises:
         ModelError: model-missing, -unreadable, -invalid, -too-large, -unconfined, -unsupported, -unsafe (reading it crashed, hung or took too much memory).
@@ -92,8 +92,14 @@ def _look(path: Path) -> int:
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
+            if (path / "saved_model.pb").is_file():
+                raise _foreign(path, "a SavedModel of TensorFlow", TF2ONNX)
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a plain file"
-            raise ModelError(f"{path} is {what}", code="model-unreadable", hint="Name the .onnx file.")
+            raise ModelError(
+                f"{path} is {what}",
+                code="model-unreadable",
+                hint="Name the .onnx or .tflite file, or a Hugging Face folder (with config.json).",
+            )
         with path.open("rb") as stream:
             head = stream.read(32)
     except FileNotFoundError as error:
@@ -119,7 +125,7 @@ def _refuse_foreign(path: Path, head: bytes) -> None:
 
 def _foreign(path: Path, what: str, tool: str) -> ModelError:
     return ModelError(
-        f"{path}: this is {what}; edgeopt reads ONNX models",
+        f"{path}: this is {what}; edgeopt reads ONNX models and TensorFlow Lite files",
         code="model-unsupported",
         hint=f"Way to a usable file: {tool}.",
     )

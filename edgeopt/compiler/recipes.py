@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from edgeopt.domain.variant import Recipe, Step
+import msgspec
+
+from edgeopt.domain.device import RuntimeName
+from edgeopt.domain.model import ModelInfo
+from edgeopt.domain.variant import Format, Recipe, Step
 from edgeopt.errors import UnknownName
 
 MIN_QDQ_OPSET = 13
@@ -12,6 +16,13 @@ MIN_DYNAMIC_OPSET = 11
 """DynamicQuantizeLinear came with opset 11."""
 
 ORIGINAL = Recipe(name="original", title="the model as it is", steps=(), encoding="as given")
+ORIGINAL_TFLITE = msgspec.structs.replace(ORIGINAL, format="tflite", runtime="litert")
+
+
+def original_of(model: ModelInfo) -> Recipe:
+    """The recipe of a model as it is, by the runtime that its file is for."""
+    return ORIGINAL_TFLITE if model.format == "tflite" else ORIGINAL
+
 
 CLEAN = Recipe(
     name="clean",
@@ -86,6 +97,120 @@ INT8_MIXED = Recipe(
 )
 
 
+KEEP = Step(name="keep")
+"""The end of a recipe that another one goes on from: what came before is made once for both."""
+
+RECOVER = Step(
+    name="recover",
+    options={
+        "budget": "standard",
+        "trainable": "all",
+        "objectives": [],
+        "task": None,
+        "seed": 0,
+        "at_least": MIN_QDQ_OPSET,
+        "version": None,
+    },
+)
+"""Train what is left to answer as the original does, without labels. The plan fills in the wishes, and takes it out where PyTorch is missing."""
+
+
+def _pruned(percent: int, *, int8: bool = False) -> Recipe:
+    """Smaller by so much of the latency that a count of the work predicts. `block` and the rates are the board's, filled in by the plan."""
+    options = {
+        "latency": round(1 - percent / 100, 2),
+        "block": 16,
+        "gmac_per_s": None,
+        "gb_per_s": None,
+        "score": "answers",
+        "budget": "standard",
+    }
+    title = f"channels and blocks that answers hardly depend on gone, for about {percent} % less work; what is left fitted to the samples and trained to answer as the original does"
+    return Recipe(
+        name=f"pruned-{percent}-int8" if int8 else f"pruned-{percent}",
+        title=title + (", then int8 as int8-static" if int8 else ""),
+        steps=(*_TO_QDQ, Step(name="prune", options=options), RECOVER, *((*_int8(), TABLES) if int8 else (KEEP,))),
+        encoding="int8 U8S8 per-channel, pruned" if int8 else "fp32 pruned",
+        needs_samples=True,
+    )
+
+
+LOW_RANK = Recipe(
+    name="low-rank",
+    title="large matrices as two of lower rank where that is less work, by what the samples make of them",
+    steps=(
+        *_TO_QDQ,
+        Step(
+            name="low_rank",
+            options={"energy": 0.99, "block": 16, "gmac_per_s": None, "gb_per_s": None, "budget": "standard"},
+        ),
+    ),
+    encoding="fp32 low rank",
+    needs_samples=True,
+)
+
+PRUNED = tuple(_pruned(percent, int8=int8) for int8 in (False, True) for percent in (10, 20, 30))
+HALVED = (_pruned(50), _pruned(50, int8=True))
+"""By name only: for networks that are wider than they need be."""
+
+
+def _halved(*, int8: bool = False) -> Recipe:
+    """Half of the layers of a stack of alike ones, trained."""
+    return Recipe(
+        name="layers-half-int8" if int8 else "layers-half",
+        title="half of the layers gone, those that the last features depend on least; what is left trained to answer as the original does"
+        + (", then int8 as int8-static" if int8 else ""),
+        steps=(
+            *_TO_QDQ,
+            Step(name="drop_layers", options={"share": 0.5}),
+            RECOVER,
+            *((*_int8(), TABLES) if int8 else (KEEP,)),
+        ),
+        encoding="int8 U8S8 per-channel, half of the layers" if int8 else "fp32, half of the layers",
+        needs_samples=True,
+    )
+
+
+LAYERS = (_halved(), _halved(int8=True))
+
+
+def _trained() -> Recipe:
+    """What calibration found, trained with the rounding in it."""
+    calibrate, write = _int8()
+    options = {key: value for key, value in RECOVER.options.items() if key != "at_least"}
+    train = Step(name="train_int8", options=options | {"encoding": "u8s8", "rules": "x86"})
+    return Recipe(
+        name="int8-trained",
+        title="as int8-static, then weights, biases and steps trained with the rounding in them to answer as the original does",
+        steps=(*_TO_QDQ, calibrate, train, write, TABLES),
+        encoding="int8 U8S8 per-channel, trained",
+        needs_samples=True,
+    )
+
+
+INT8_TRAINED = _trained()
+
+
+def _taught(*, int8: bool = False) -> Recipe:
+    """A smaller network that the user names; its file is filled in by the plan."""
+    tidy = tuple(step for step in _TO_QDQ if step.name != "same_answers")
+    return Recipe(
+        name="student-int8" if int8 else "student",
+        title="your student, trained to answer as the original does" + (", then int8 as int8-static" if int8 else ""),
+        steps=(
+            Step(name="student", options={"path": None, "digest": None}),
+            *tidy,
+            RECOVER,
+            *((*_int8(), TABLES) if int8 else (KEEP,)),
+        ),
+        encoding="int8 U8S8 per-channel, student" if int8 else "fp32 student",
+        needs_samples=True,
+    )
+
+
+STUDENTS = (_taught(), _taught(int8=True))
+
+
 def _borrowed(tool: str, title: str) -> Recipe:
     """`version` is filled in by the plan: another version may find other ranges."""
     options = {"tool": tool, "version": None, "activations": "uint8", "budget": "standard"}
@@ -113,6 +238,62 @@ LEGALISE = Recipe(
     encoding="int8 U8S8 per-channel",
 )
 
+
+def _converted(
+    runtime: RuntimeName, form: Format, title: str, to: str, *, encoded_as: str | None = None, words: str = "fp32"
+) -> Recipe:
+    """For another runtime: the tidy float graph, or the calibrated one, in its form. `version`, which the plan fills in, is that of the converter."""
+    quantised = () if encoded_as is None else _int8()
+    return Recipe(
+        name=runtime if encoded_as is None else f"{runtime}-int8",
+        title=title,
+        steps=(*_TO_QDQ, *quantised, Step(name=to, options={"version": None})),
+        encoding=words,
+        format=form,
+        runtime=runtime,
+        needs_samples=encoded_as is not None,
+        encoded_as=encoded_as,
+    )
+
+
+LITERT = _converted("litert", "tflite", "for LiteRT, in float", "to_tflite")
+LITERT_INT8 = _converted(
+    "litert",
+    "tflite",
+    "for LiteRT, int8 by the same calibration as int8-static",
+    "to_tflite",
+    encoded_as="s8s8",
+    words="int8 S8S8 per-channel",
+)
+OPENVINO = _converted("openvino", "openvino", "for OpenVINO, in float", "to_openvino")
+OPENVINO_INT8 = _converted(
+    "openvino",
+    "openvino",
+    "for OpenVINO, int8 by the same calibration as int8-static",
+    "to_openvino",
+    encoded_as="u8s8",
+    words="int8 U8S8 per-channel",
+)
+NCNN = _converted("ncnn", "ncnn", "for ncnn, in float", "to_ncnn")
+NCNN_INT8 = _converted(
+    "ncnn",
+    "ncnn",
+    "for ncnn, int8 by the same calibration as int8-static",
+    "to_ncnn",
+    encoded_as="u8s8",
+    words="int8 S8S8 per-channel",
+)
+
+TENSORRT = _converted("tensorrt", "tensorrt", "for TensorRT on the board's GPU, in float", "to_tensorrt")
+TENSORRT_INT8 = _converted(
+    "tensorrt",
+    "tensorrt",
+    "for TensorRT on the board's GPU, int8 calibrated with symmetric codes",
+    "to_tensorrt",
+    encoded_as="trt",
+    words="int8 S8S8 per-channel, symmetric",
+)
+
 INT4_WEIGHTS = Recipe(
     name="int4-weights",
     title="weights of matrix products in 4 bits, blocks of 32 with a scale each; look-up tables in int8",
@@ -130,7 +311,9 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         *(ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED),
-        *(INT8_ORT, INT8_NNCF, INT8_AIMET, INT4_WEIGHTS, LEGALISE),
+        *(INT8_ORT, INT8_NNCF, INT8_AIMET, INT4_WEIGHTS, LEGALISE, *PRUNED, *HALVED, LOW_RANK, *LAYERS, *STUDENTS),
+        INT8_TRAINED,
+        *(LITERT, LITERT_INT8, OPENVINO, OPENVINO_INT8, NCNN, NCNN_INT8, TENSORRT, TENSORRT_INT8),
     )
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edgeopt.compiler.convert.runner import open_converted, runtime_of_file
 from edgeopt.compiler.refuse import Refused, TooLarge, out_of_memory, shorten
 from edgeopt.compiler.runtime import open_session
 
@@ -56,12 +58,12 @@ def run_model_task(request: dict[str, Any], scratch: Path, limits: dict[str, Any
     feeds = feeds_of(request["samples"])
     if feeds is None:
         raise Refused("samples-missing", "there are no samples to run it on")
-    session = open_session(Path(request["model"]))
+    run, names = open_runner(Path(request["model"]))
     partial = scratch / "answers.npz"
     left = int(limits["output_bytes"])
     with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
         for i, feed in enumerate(feeds):
-            outputs = run_one(session, feed)
+            outputs = run_one(run, feed)
             left -= sum(array.nbytes for array in outputs)
             if left < 0:
                 raise TooLarge(f"its answers exceed {limits['output_bytes'] / 2**20:,.0f} MiB")
@@ -69,17 +71,35 @@ def run_model_task(request: dict[str, Any], scratch: Path, limits: dict[str, Any
                 with archive.open(f"s{i}.{j}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, array, allow_pickle=False)
     partial.replace(request["out"])
-    return {"samples": feeds.count, "outputs": [output.name for output in session.get_outputs()]}
+    return {"samples": feeds.count, "outputs": names}
 
 
-def run_one(session: Any, feed: Feed) -> list[Any]:
+Run = Callable[[Feed], Sequence[Any]]
+"""{input name: array} -> the outputs, in the model's order."""
+
+
+def open_runner(model: Path) -> tuple[Run, list[str]]:
+    """Open a model of any form by the ending of its name: (what runs it, names of its outputs).
+
+    Raises:
+        Refused: no runtime here opens it.
+    """
+    if runtime_of_file(model) is not None:
+        converted = open_converted(model)
+        return converted.run, list(converted.output_names)
+    session = open_session(model)
+    names = [output.name for output in session.get_outputs()]
+    return partial(session.run, names), names
+
+
+def run_one(run: Run, feed: Feed) -> list[Any]:
     """One inference.
 
     Raises:
         Refused: model-failed; or the answer is no array of numbers.
     """
     try:
-        outputs = session.run(None, feed)
+        outputs = run(feed)
     except Exception as error:
         if out_of_memory(error):
             raise MemoryError from error

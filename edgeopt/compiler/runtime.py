@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,19 @@ def _shape(shape: Any, described: str) -> tuple[int | str | None, ...] | None:
         axis if isinstance(axis, int) and axis >= 0 else (axis if isinstance(axis, str) and axis else None)
         for axis in shape
     )
+
+
+def check_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse what cannot be fed from arrays or compared as arrays."""
+    if not inputs:
+        raise Refused("model-unsupported", "it has no inputs, so there is nothing to feed it")
+    if not outputs:
+        raise Refused("model-unsupported", "it has no outputs, so there is nothing to compare")
+    for what, values in (("input", inputs), ("output", outputs)):
+        for spec in values:
+            if spec.dtype not in FEEDABLE:
+                raise Refused(
+                    "model-unsupported",
+                    f"its {what} {spec.name[:80]!r} is {spec.dtype}; edgeopt takes models whose inputs and outputs are arrays of "
+                    "numbers (float16, float32, float64, integers of 8 to 64 bits, bool)",
+                )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeopt.compiler.refuse import Refused
-from edgeopt.compiler.running import Feed, Feeds, run_one
+from edgeopt.compiler.running import Feed, Feeds, Run, run_one
 from edgeopt.compiler.runtime import open_session, specs
 from edgeopt.domain.model import TensorSpec
 
@@ -33,18 +34,23 @@ def check_same(source: Path, model: Any, samples: Feeds | None, scratch: Path) -
     rewritten = scratch / "rewritten.onnx"
     rewritten.write_bytes(model.SerializeToString())
     original, changed = open_session(source), open_session(rewritten)
-    feeds = list(samples.first(SAMPLES)) if samples is not None else _random_feeds(original)
+    feeds = list(samples.first(SAMPLES)) if samples is not None else plausible_feeds(original)
     if not feeds:
         return "not compared with the original: there are no samples, and no random input was accepted"
-    worst = max(_difference(run_one(original, feed), run_one(changed, feed)) for feed in feeds)
+    worst = max(difference(run_one(_run(original), feed), run_one(_run(changed), feed)) for feed in feeds)
     kind = "samples" if samples is not None else "random inputs"
     if worst == 0.0:
         return f"answers exactly as the original on {len(feeds)} {kind}"
     return f"answers as the original on {len(feeds)} {kind}, up to {worst:.1e} of the largest value"
 
 
-def _difference(expected: Sequence[Any], got: Sequence[Any]) -> float:
-    """Largest relative difference.
+def _run(session: Any) -> Run:
+    run: Run = partial(session.run, None)
+    return run
+
+
+def difference(expected: Sequence[Any], got: Sequence[Any], *, least: float = 1e-6) -> float:
+    """Largest difference, as a share of the largest value of each output, which counts as `least` where it is smaller.
 
     Raises:
         Refused: beyond the tolerance, or of another form.
@@ -60,7 +66,7 @@ def _difference(expected: Sequence[Any], got: Sequence[Any]) -> float:
             worst = max(worst, float(np.any(r != y)))
             tolerance = 0.0
         else:
-            worst = max(worst, _relative(r, y))
+            worst = max(worst, _relative(r, y, least))
             tolerance = TOLERANCE[r.dtype.name]
         if worst > tolerance:
             raise Refused(
@@ -70,24 +76,24 @@ def _difference(expected: Sequence[Any], got: Sequence[Any]) -> float:
     return worst
 
 
-def _relative(r: Any, y: Any) -> float:
+def _relative(r: Any, y: Any, least: float) -> float:
     r, y = r.astype(np.float64), y.astype(np.float64)
     known = np.isfinite(r)
     if not np.array_equal(known, np.isfinite(y)):
         return float("inf")
     scale = float(np.max(np.abs(r[known]), initial=0.0))
     gap = float(np.max(np.abs(r[known] - y[known]), initial=0.0))
-    return gap / max(scale, 1e-6)
+    return gap / max(scale, least)
 
 
-def _random_feeds(session: Any) -> list[Feed]:
+def plausible_feeds(session: Any) -> list[Feed]:
     """Random inputs in the first size that the original accepts; empty when it accepts none."""
     signature = specs(session.get_inputs())
     for size in TRIED_SIZES:
         feeds = list(random_feeds(signature, size, count=2))
         try:
             for feed in feeds:
-                run_one(session, feed)
+                run_one(_run(session), feed)
         except Refused:
             continue
         return feeds

@@ -15,10 +15,10 @@ import msgspec
 from edgeopt.compiler.plan import Pins
 from edgeopt.domain.variant import Step
 
-KEPT = frozenset({"same_answers", "calibrate", "leave_float"})
+KEPT = frozenset({"same_answers", "prune", "drop_layers", "recover", "calibrate", "leave_float", "train_int8"})
 """Steps whose results are worth keeping: the tidy graph that was found to answer as the original does, and what samples and minutes went into."""
 
-WITHOUT_SAMPLES = frozenset({"clean", "float32", "upgrade_opset"})
+WITHOUT_SAMPLES = frozenset({"clean", "keep", "float32", "upgrade_opset"})
 """Steps that do not look at samples. All others are taken to."""
 
 WITHOUT_PINS = KEPT | {"clean", "float32"}

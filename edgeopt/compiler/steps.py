@@ -5,14 +5,15 @@ A step may change the graph it is given. It says no with `Refused`, and leaves r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edgeopt.compiler.convert.steps import CONVERSIONS
 from edgeopt.compiler.graph_walk import behind_control_flow, walk_graphs
-from edgeopt.compiler.reading import opset_of
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
 from edgeopt.compiler.same import check_same
@@ -28,7 +29,10 @@ DYNAMIC_OPS = ("MatMul", "Gemm", "LSTM", "Attention")
 
 
 class Bench(msgspec.Struct, kw_only=True):
-    """What steps work with besides the graph: samples, the original for comparison, room for files, remarks."""
+    """What steps work with besides the graph: samples, the original for comparison, room for files, remarks.
+
+    For training, which takes long: `deadline` is a moment of the monotonic clock at which it must end by itself, `training` the folder of its checkpoints, `curves` one of the user's.
+    """
 
     source: Path
     scratch: Path
@@ -36,6 +40,9 @@ class Bench(msgspec.Struct, kw_only=True):
     max_opset: int
     max_ir_version: int
     notes: list[str] = []
+    deadline: float = math.inf
+    training: Path | None = None
+    curves: Path | None = None
 
 
 Step = Callable[[Any, dict[str, Any], Bench], Any]
@@ -88,6 +95,53 @@ def float32(model: Any, _options: dict[str, Any], bench: Bench) -> Any:
     if widen(model):
         bench.notes.append("widened from float16 to float32 first")
     return model
+
+
+def prune(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """Fewer channels and blocks, what is left fitted to the samples: see `prune`."""
+    from edgeopt.compiler.prune.step import prune_step
+
+    return prune_step(model, options, _needed(bench), bench.notes)
+
+
+def low_rank(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """Large products as two smaller ones, where that pays: see `prune.low_rank`."""
+    from edgeopt.compiler.prune.step import low_rank_step
+
+    return low_rank_step(model, options, _needed(bench), bench.notes)
+
+
+def drop_layers(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """Fewer layers of a stack of alike ones: see `prune.drop`."""
+    from edgeopt.compiler.prune.step import drop_layers_step
+
+    return drop_layers_step(model, options, _needed(bench), bench.notes)
+
+
+def student(model: Any, options: dict[str, Any], _bench: Bench) -> Any:
+    """A smaller network that the user named, in the model's place: see `taught`."""
+    from edgeopt.compiler.taught import read_student
+
+    return read_student(model, Path(options["path"]), str(options["digest"]))
+
+
+def keep(model: Any, _options: dict[str, Any], _bench: Bench) -> Any:
+    """Nothing: work is kept between steps, and a recipe that others go on from ends behind such a place."""
+    return model
+
+
+def recover(model: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """A graph that was made smaller, trained to answer as the original does: see `train`."""
+    from edgeopt.compiler.train.step import recover_step
+
+    return recover_step(model, options, bench, _needed(bench))
+
+
+def train_int8(network: Any, options: dict[str, Any], bench: Bench) -> Any:
+    """A calibrated network, trained with the rounding in it to answer as the original does: see `train.int8`."""
+    from edgeopt.compiler.train.step import train_int8_step
+
+    return train_int8_step(network, options, bench, _needed(bench))
 
 
 def calibrate(model: Any, options: dict[str, Any], bench: Bench) -> Any:
@@ -196,36 +250,12 @@ def _needed(bench: Bench) -> Feeds:
 
 
 def upgrade_opset(model: Any, options: dict[str, Any], bench: Bench) -> Any:
-    """Raise the operators' version to what the next step needs, with onnx's own converter."""
-    import onnx
+    """Raise the operators' version to what the next step needs, with onnx's own converter: see `opset`."""
+    from edgeopt.compiler.opset import raised
 
-    wanted, found = int(options["at_least"]), opset_of(model)
-    if found >= wanted:
-        return model
-    if wanted > bench.max_opset:
-        raise Refused(
-            "step-failed", f"it needs opset {wanted}, and the board's runtime reads {bench.max_opset} at most"
-        )
-    unknown = sorted(_standard_ops(model) - _ops_of_opset(wanted))
-    if unknown:
-        names = ", ".join(unknown[:4])
-        raise Refused(
-            "step-failed", f"it needs opset {wanted}, which does not have all of the model's operators (not: {names})"
-        )
-    converted = onnx.version_converter.convert_version(model, wanted)
-    bench.notes.append(f"converted from opset {found} to {wanted}")
-    return converted
-
-
-def _standard_ops(model: Any) -> set[str]:
-    return {node.op_type for graph, _ in walk_graphs(model) for node in graph.node if node.domain in ("", "ai.onnx")}
-
-
-def _ops_of_opset(version: int) -> set[str]:
-    """Names of the standard operators that a version knows; deprecated ones are gone."""
-    import onnx
-
-    return {s.name for s in onnx.defs.get_all_schemas_with_history() if not s.domain and s.since_version <= version}
+    made, remark = raised(model, int(options["at_least"]), bench.max_opset)
+    bench.notes.extend([remark] if remark else [])
+    return made
 
 
 STEPS: dict[str, Step] = {
@@ -234,6 +264,13 @@ STEPS: dict[str, Step] = {
     "float16": float16,
     "quantize_dynamic": quantize_dynamic,
     "float32": float32,
+    "prune": prune,
+    "low_rank": low_rank,
+    "drop_layers": drop_layers,
+    "student": student,
+    "keep": keep,
+    "recover": recover,
+    "train_int8": train_int8,
     "calibrate": calibrate,
     "leave_float": leave_float,
     "emit_qdq": emit_qdq,
@@ -242,6 +279,7 @@ STEPS: dict[str, Step] = {
     "borrow": borrow,
     "legalise": legalise,
     "upgrade_opset": upgrade_opset,
+    **CONVERSIONS,
 }
 """Every step that a recipe can name."""
 

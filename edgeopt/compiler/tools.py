@@ -1,11 +1,18 @@
-"""Which other quantisers are installed here. Looked up without importing them: they are large."""
+"""Which other quantisers, converters and what trains are installed here. Looked up without importing them: they are large."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-PACKAGES = {"nncf": ("nncf", "nncf"), "aimet": ("aimet_onnx", "aimet-onnx")}
+PACKAGES = {
+    "nncf": ("nncf", "nncf"),
+    "aimet": ("aimet_onnx", "aimet-onnx"),
+    "openvino": ("openvino", "openvino"),
+    "tflite": ("ai_edge_litert", "ai-edge-litert"),
+    "ncnn": ("pnnx", "pnnx"),
+    "torch": ("torch", "torch"),
+}
 """Name of our extra -> (module, distribution)."""
 
 

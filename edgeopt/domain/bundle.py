@@ -11,10 +11,13 @@ from edgeopt.domain.run import Setting
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """Inputs and the outputs they must give: `.npz` files of the bundle. `|got - want| <= atol + rtol * |want|` for every element."""
+    """Inputs and the outputs they must give: `.npz` files of the bundle. `|got - want| <= atol + rtol * |want|` for every element.
+
+    `outputs` is None where what runs the network does not tell its answers: then it must run on the inputs, and no more is known.
+    """
 
     inputs: str
-    outputs: str
+    outputs: str | None
     rtol: float
     atol: float
 

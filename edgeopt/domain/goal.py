@@ -22,6 +22,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     more, because a correct answer can only turn wrong where the two models disagree.
 
     `accept_synthetic`: agreement that was measured on synthetic inputs counts. Without it no variant is picked on such evidence.
+    `accept_unchecked`: what is picked may be installed though the device's own answers could not be had; the host's count then.
     """
 
     objective: Objective = "latency"
@@ -34,6 +35,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_agreement: Share | None = 0.98
     max_certified_accuracy_drop: Share | None = None
     accept_synthetic: bool = False
+    accept_unchecked: bool = False
 
     @property
     def asks_for_energy(self) -> bool:

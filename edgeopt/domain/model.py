@@ -18,12 +18,14 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `dtype` is numpy's name (`float32`, `int64`, `bool`, `str`) or the ONNX type in words where numpy has none
     (`bfloat16`, `sequence(float32)`). `shape` has an int for a fixed axis, a str for a named one, None for an unknown one;
-    it is None when even the rank is unknown.
+    it is None when even the rank is unknown. `scale` and `zero_point`: of codes that stand for real numbers (TensorFlow Lite), real = scale * (code - zero_point).
     """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    scale: float | None = None
+    zero_point: int | None = None
 
 
 class ModelFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,10 +44,12 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     `parameter_dtypes` counts weights by dtype; `op_counts` and `node_count` include the bodies of control flow.
     `macs` are the multiply-accumulates of one inference, `activations` the entries that its products (Conv, MatMul, Gemm, LSTM and the like) write, batch 1;
     `costs_reason` says why they are None.
+    Of a TensorFlow Lite file `opset`, `ir_version`, `op_counts` and the costs are those of the float ONNX graph that it is read as, what quantises it left out;
+    `not_rebuilt` says why there is none, so that the file can only be run as it is.
     """
 
     name: str
-    format: Literal["onnx"]
+    format: Literal["onnx", "tflite"]
     digest: str
     bytes: int
     files: tuple[ModelFile, ...]
@@ -65,4 +69,13 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     macs: int | None = None
     activations: int | None = None
     costs_reason: str | None = None
+    not_rebuilt: str | None = None
     warnings: tuple[str, ...] = ()
+
+
+class StudentModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A smaller network that the user names, to learn from the model: its ONNX file here, which fits the model's signature, and the digest of its content."""
+
+    path: str
+    digest: str
+    name: str

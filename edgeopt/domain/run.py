@@ -18,11 +18,36 @@ from edgeopt.domain.variant import Fidelity, Variant
 Scenario = Literal["single-stream", "multi-stream", "fixed-rate", "offline"]
 
 
+Precision = Literal["fp32", "fp16", "bf16"]
+
+PROVIDERS = {
+    "onnxruntime": "CPUExecutionProvider",
+    "litert": "XNNPACK",
+    "openvino": "CPU",
+    "ncnn": "CPU",
+    "tensorrt": "GPU",
+    "command": "CPU",
+}
+"""Runtime -> what it computes with when nothing else is asked of it."""
+
+
+def plain_provider(runtime: str) -> str:
+    """What a runtime computes with when nothing else is asked of it."""
+    return PROVIDERS[runtime]
+
+
+ON_GPU = frozenset({"tensorrt"})
+"""Runtimes to which threads and cores of the CPU mean nothing."""
+
+BUILDS_S = {"tensorrt": 1800.0}
+"""Runtime -> seconds that it may take beyond a block's time to build, on the device and the first time, what it runs."""
+
+
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """How a variant is run. `threads` 0 means all cores of the device, or of `affinity`: the numbers of the cores that its process may use, in ascending order, () for all.
 
     `spinning`: the runtime's idle threads wait for work in a loop (lower latency, more power); `arena`: freed memory is kept for the next inference (more memory, fewer page faults).
-    None leaves the runtime's own choice.
+    None leaves the runtime's own choice. `precision` is what floating point is computed in, where a runtime leaves the choice (OpenVINO, ncnn, TensorRT); None is fp32.
     """
 
     runtime: str = "onnxruntime"
@@ -31,6 +56,12 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     affinity: tuple[int, ...] = ()
     spinning: bool | None = None
     arena: bool | None = None
+    precision: Precision | None = None
+
+
+def plain_setting(runtime: str, threads: int = 0) -> Setting:
+    """How a runtime is run when nothing else is asked of it."""
+    return Setting(runtime=runtime, provider=plain_provider(runtime), threads=threads)
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +81,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     `latencies_ns` those that do, in which `feeds` inputs took turns (0: not in turn, None: not told); `steady` tells whether they had settled (None: too few to tell), `steady_reason` what moved. `timed` are the kernel's counters over the timed part.
     `cool_down_s` is how long the board was left alone before, until it was as cool and as fast as at the session's beginning.
 
-    `inferences` that the counted part had took `timed_ns`; `late_starts` of them had to wait for the one before (None: nothing was scheduled). `stream_ns` are the latencies of the
+    `latencies_are` each inference's, or one value that stands for all: some native programs tell no more than that. `inferences` that the counted part had took `timed_ns`; `late_starts` of them had to wait for the one before (None: nothing was scheduled). `stream_ns` are the latencies of the
     single inferences of queries of several streams.
     """
 
@@ -62,6 +93,7 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     first_ns: int | None = None
     warmup_ns: tuple[int, ...] = ()
     latencies_ns: tuple[int, ...] = ()
+    latencies_are: Literal["each", "median", "mean"] = "each"
     feeds: int | None = None
     steady: bool | None = None
     steady_reason: str | None = None
@@ -88,6 +120,7 @@ class OutputCheck(msgspec.Struct, frozen=True, kw_only=True):
     """Answers that the device itself gave, against the original's on the host.
 
     `placement` is how many nodes of the optimised graph ran on each provider, by kind of kernel, as the runtime's own profile of one inference says; a part that a provider compiled into one counts as one.
+    `unchecked` says why there are no answers of the device though the network ran there.
     """
 
     candidate: str
@@ -95,6 +128,7 @@ class OutputCheck(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     placement: dict[str, dict[str, int]] | None = None
     placement_reason: str | None = None
+    unchecked: str | None = None
 
 
 class SamplesInfo(msgspec.Struct, frozen=True, kw_only=True):

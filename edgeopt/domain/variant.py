@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -12,6 +12,21 @@ Budget = Literal["instant", "standard", "deep"]
 """How long a recipe may search: about a minute, ten, or as long as it helps."""
 
 
+Objective = Literal["masked", "nce", "seed", "minilm", "mlm", "clm", "plm", "multitask"]
+"""What a student is asked to do beside mimicry of its teacher."""
+
+
+class Recovery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How what pruning broke is trained, without labels.
+
+    `objectives` stand beside mimicry; none by default. `trainable` is what learns: `all`, `affine` (biases, scales, norms), or `lora` (affine, and low-rank additions that are merged).
+    """
+
+    objectives: tuple[Objective, ...] = ()
+    trainable: Literal["all", "affine", "lora"] = "all"
+    seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)] = 0
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One compression step: the name of a function in `compiler.steps` and its options, as data."""
 
@@ -19,19 +34,25 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
 
 
+Format = Literal["onnx", "tflite", "openvino", "ncnn", "tensorrt"]
+"""Of a variant's files: what its runtime opens."""
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Ordered steps from the original to a file in `format` for `runtime`.
 
-    `encoding` is the number format in words: `fp32`, `fp16`, `int8 dynamic`, `int8 U8S8 per-channel`.
+    `encoding` is the number format in words: `fp32`, `fp16`, `int8 dynamic`, `int8 U8S8 per-channel`. `encoded_as` is how int8 is written where the format or its runtime
+    wants it, whatever the profile says; None: as the profile says.
     """
 
     name: str
     title: str
     steps: tuple[Step, ...]
     encoding: str
-    format: Literal["onnx"] = "onnx"
+    format: Format = "onnx"
     runtime: str = "onnxruntime"
     needs_samples: bool = False
+    encoded_as: str | None = None
 
 
 Metric = Literal["top1", "cosine", "box_f1", "cell_f1", "miou", "one_minus_nrmse", "token_top1"]

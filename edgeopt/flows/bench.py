@@ -9,24 +9,29 @@ from pathlib import Path
 
 import msgspec
 
-from edgeopt.compiler.plan import fitted_to_cpu
+from edgeopt.compiler.plan import fitted_to_cpu, fitted_to_onnxruntime
+from edgeopt.compiler.recipes import get_recipe
 from edgeopt.domain.bundle import Release
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.pick import Pick
 from edgeopt.domain.run import Run
-from edgeopt.errors import SamplesError
+from edgeopt.errors import RuntimeMissing, SamplesError
 from edgeopt.flows.build import build
-from edgeopt.flows.connect import open_session, runtime_site
+from edgeopt.flows.connect import Runtimes, open_session, usable_runtimes
 from edgeopt.flows.energy import Sensed, meter_of, sense, sensors_of, wants_energy, why_no_sensor
+from edgeopt.flows.findings import against
 from edgeopt.flows.keep_up import sustain
 from edgeopt.flows.on_device import bring, check_outputs, measure, record
+from edgeopt.flows.phone import refuse_unchecked
 from edgeopt.flows.prepare import Job, prepare
 from edgeopt.flows.release import install_pick
 from edgeopt.flows.request import Request
 from edgeopt.flows.screen import screen_settings
 from edgeopt.measure.session import Owner
 from edgeopt.measure.ship import Shipped
+from edgeopt.profiles.load import list_profiles
 from edgeopt.profiles.places import Places
+from edgeopt.profiles.recognise import recognise
 from edgeopt.samples.record import Samples, select
 from edgeopt.samples.synthetic import synthetic_samples
 from edgeopt.select.pick import choose
@@ -65,7 +70,7 @@ def deploy(request: Request, places: Places, observer: Observer) -> Outcome:
 
 def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemeral: bool) -> Outcome:
     run_id = new_run_id()
-    job = _look_first(job, places, observer, ephemeral=ephemeral)
+    job = _look_first(job, places, observer, install=install, ephemeral=ephemeral)
     built = build(job, places, observer)
     job = built.job
     samples = _inputs(job)
@@ -92,22 +97,47 @@ def _run(job: Job, places: Places, observer: Observer, *, install: bool, ephemer
     return Outcome(run=run, pick=pick, release=release, shipped=trial.shipped)
 
 
-def _look_first(job: Job, places: Places, observer: Observer, *, ephemeral: bool) -> Job:
+def _look_first(job: Job, places: Places, observer: Observer, *, install: bool, ephemeral: bool) -> Job:
     """Before minutes are spent on building: is the device there, does it have the runtime, and what can its CPU do? The job, fitted to that.
 
     Raises:
-        RuntimeMissing, LinkError, PythonMissing.
+        RuntimeMissing: the device has none of the runtimes, or not that of a recipe which was asked for.
+        AgentError: unchecked, what would be installed could not be checked there.
+        LinkError, PythonMissing.
     """
     observer.stage("look", f"look at {job.device.name}")
     meter = meter_of(job)
     with open_session(job.device, places, ephemeral=ephemeral) as session:
         facts = session.call("probe", {})
-        runtime_site(facts, job.device, "onnxruntime")
-    observer.finish("look", "it answers and has the runtime")
+    found = usable_runtimes(facts, job.device, job.runtimes)
+    refuse_unrunnable(job, found)
+    if install:
+        refuse_unchecked(facts, job.device, job.runtimes, accept=job.goal.accept_unchecked)
+    observer.finish(
+        "look", f"it answers and has {', '.join(f'{name} {found.versions[name]}' for name in found.versions)}"
+    )
     if meter is None and wants_energy(job.plan, job.goal) and not sensors_of(facts):
         observer.note(f"Energy cannot be measured: {why_no_sensor(facts, job.profile)}.")
+    doubt = against(recognise(facts, list_profiles(places.profiles)), job.profile)
+    if doubt is not None:
+        observer.note(f"The profile may be the wrong one. {doubt}")
     profile = fitted_to_cpu(job.profile, facts["machine"], facts["cpu"].get("features") or ())
-    return msgspec.structs.replace(job, profile=profile)
+    profile = fitted_to_onnxruntime(profile, found.versions.get("onnxruntime"), job.model.opset)
+    return msgspec.structs.replace(job, profile=profile, unavailable=found.missing)
+
+
+def refuse_unrunnable(job: Job, found: Runtimes) -> None:
+    """Before minutes are spent: a recipe that was asked for by name needs its runtime.
+
+    Raises:
+        RuntimeMissing: it is not on the device.
+    """
+    for name in job.recipes or ():
+        runtime = get_recipe(name).runtime
+        why = found.missing.get(runtime)
+        if why is not None:
+            # What to do about it is in the reason.
+            raise RuntimeMissing(f"{name} was asked for, and {why}")
 
 
 def _check_evidence(job: Job) -> None:

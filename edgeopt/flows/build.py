@@ -16,6 +16,7 @@ from edgeopt.compiler.executor import open_executor
 from edgeopt.compiler.fidelity import Mismatch, compare
 from edgeopt.compiler.outputs import host_outputs
 from edgeopt.compiler.plan import Planned, plan_variants
+from edgeopt.compiler.score.codes import real_answers
 from edgeopt.compiler.score.synthetic import on_synthetic
 from edgeopt.compiler.speed import host_speed
 from edgeopt.compiler.tools import installed_tools
@@ -24,6 +25,7 @@ from edgeopt.domain.variant import Built, Fidelity, Skipped, Variant
 from edgeopt.errors import ModelError
 from edgeopt.flows.prepare import Job
 from edgeopt.profiles.places import Places
+from edgeopt.samples.text import without_padding
 
 WORTH_SAYING_S = 30.0
 """People wait so long without asking how long it will take."""
@@ -65,6 +67,7 @@ def build(job: Job, places: Places, observer: Observer) -> Build:
             cache=places.cache,
             executor=executor,
             observer=observer,
+            curves=job.curves,
         )
     if teacher is None:
         return Build(job=job, variants=variants, teacher=None)
@@ -85,8 +88,12 @@ def plan_job(job: Job) -> tuple[Planned | Skipped, ...]:
         recipes=job.recipes,
         has_samples=job.calibration is not None,
         synthetic=is_synthetic(job),
+        drawn=job.samples_info.source.removeprefix("synthetic: ") if job.samples_info is not None else "",
         budget=job.budget,
+        recovery=job.recovery,
+        student=job.student,
         installed=installed_tools(),
+        unavailable=job.unavailable,
     )
 
 
@@ -110,8 +117,8 @@ def compare_answers(
         Mismatch: the answers have another form.
     """
     fidelity = compare(
-        teacher,
-        outputs,
+        without_padding(real_answers(teacher, job.model.outputs), job.heldout),
+        without_padding(real_answers(outputs, job.model.outputs), job.heldout),
         task=job.model.task,
         where=where,
         inputs=job.model.inputs,
@@ -148,7 +155,7 @@ def _teacher(job: Job) -> Outputs:
     try:
         return _answers(job.model_path, job)
     except ConfinedFailure as failure:
-        msg = f"{job.model_path}: the model does not run on the samples: {failure.detail}"
+        msg = f"{job.named}: the model does not run on the samples: {failure.detail}"
         raise ModelError(
             msg,
             hint="Check the preprocessing in edgeopt.toml against what the model expects (edgeopt inspect).",

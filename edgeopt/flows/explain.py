@@ -26,6 +26,12 @@ def explain(path: Path, variant: str | None) -> ExplainDocument:
         return ExplainDocument(file=str(path), coverage=explain_model(path))
     entry = _find(path, variant)
     file = path / str(entry.file)
+    if entry.format != "onnx":
+        raise UserError(
+            f"{entry.name} is a file for {entry.runtime}, and only ONNX can be explained here",
+            hint="What each of its nodes became stands in a run: `edgeopt runs show last --raw`, under output_checks, placement.",
+            code="not-onnx",
+        )
     return ExplainDocument(
         file=str(file), variant=entry.name, encoding=entry.encoding, notes=entry.notes, coverage=explain_model(file)
     )

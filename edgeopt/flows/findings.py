@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import msgspec
-
-from edgeopt.domain.device import Device, Profile
+from edgeopt.domain.device import Device, Match, Profile
 from edgeopt.errors import RuntimeMissing
-from edgeopt.flows.connect import runtime_site
-from edgeopt.measure.wheels import device_python
-from edgeopt.profiles.load import match_profile
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that `doctor` looked at. `advice` says what to do about a lack."""
-
-    subject: str
-    state: Literal["ok", "warn", "fail", "unknown"]
-    found: str
-    advice: str | None = None
+from edgeopt.flows.connect import DEFAULT, usable_runtimes
+from edgeopt.flows.finding import Finding
+from edgeopt.flows.lacks import lack
+from edgeopt.measure.wheels import REQUIREMENTS, device_python
+from edgeopt.profiles.recognise import Recognition, recognise
 
 
 def judge_facts(
@@ -35,8 +26,8 @@ def judge_facts(
         known: every kind of board, to see whether it looks like another one.
     """
     return (
-        _board(facts, device, known),
-        _runtime(facts, device),
+        _board(facts, profile, known),
+        _runtimes(facts, device, profile, known),
         _isa(facts, profile),
         _sensors(facts),
         _disk(facts),
@@ -46,35 +37,84 @@ def judge_facts(
     )
 
 
-def _board(facts: dict[str, Any], device: Device, known: Sequence[Profile]) -> Finding:
+def _board(facts: dict[str, Any], profile: Profile, known: Sequence[Profile]) -> Finding:
     cpu, board = facts["cpu"], facts["board"]
     found = f"{board.get('dt_model') or cpu.get('model') or facts['machine']}, {cpu.get('cores')} cores, {facts['system']} {facts['kernel']}"
-    seen = match_profile(facts, known)
-    if seen and seen != device.profile and not device.profile.startswith(("generic", "local")):
-        return Finding(
-            subject="board",
-            state="warn",
-            found=found,
-            advice=f"It looks like `{seen}`, the inventory says `{device.profile}`.",
-        )
+    seen = recognise(facts, known)
+    advice = " ".join(filter(None, (against(seen, profile) or " ".join(seen.doubts), _virtual(board)))) or None
+    if advice is not None:
+        return Finding(subject="board", state="warn", found=found, advice=advice)
+    if seen.alike and profile.name not in seen.fits:
+        found += f"; {seen.evidence}, and {_or(seen.alike)} has such cores"
     return Finding(subject="board", state="ok", found=found)
 
 
-def _runtime(facts: dict[str, Any], device: Device) -> Finding:
+def _virtual(board: dict[str, Any]) -> str | None:
+    shows = board.get("virtual")
+    return f"This is a virtual machine ({shows}): its times say nothing about a board." if shows else None
+
+
+def against(seen: Recognition, profile: Profile) -> str | None:
+    """Say what speaks against the profile that was chosen for a board, in sentences; None where nothing does, or where it is for no board in particular."""
+    return None if profile.match == Match() else _another(seen, profile) or " ".join(seen.doubts) or None
+
+
+def _another(seen: Recognition, profile: Profile) -> str | None:
+    """Say that the board looks like another kind than the inventory says; None where it may well be that one."""
+    chosen = profile.name
+    if seen.profile is None or chosen in (*seen.fits, *seen.alike):
+        return None
+    if seen.doubts and seen.by == "architecture":
+        return f"{' '.join(seen.doubts)} `{seen.profile}` is for that."
+    if seen.by == "architecture":
+        tell = f" (or {_or(seen.alike)}, by its cores)" if seen.alike else ""
+        return f"Nothing there says that it is a `{chosen}`, as the inventory has it: {seen.evidence}. `{seen.profile}`{tell} is what is known."
+    return f"It looks like `{seen.profile}`, the inventory says `{chosen}`: {seen.evidence}."
+
+
+def _or(names: Sequence[str]) -> str:
+    return " or ".join(f"`{name}`" for name in names)
+
+
+def _runtimes(facts: dict[str, Any], device: Device, profile: Profile, known: Sequence[Profile]) -> Finding:
+    """One of them is enough; the others would be further ways to run a model."""
+    wanted: list[str] = [name for name in profile.runtimes if name in REQUIREMENTS] or [DEFAULT]
     try:
-        site, version = runtime_site(facts, device, "onnxruntime")
+        there = usable_runtimes(facts, device, wanted)
     except RuntimeMissing as error:
-        found = f"no onnxruntime for {device_python(facts)}"
-        return Finding(subject="runtime", state="fail", found=found, advice=error.hint)
-    return Finding(
-        subject="runtime",
-        state="ok",
-        found=f"onnxruntime {version} ({'shipped by edgeopt' if site else 'of its Python'})",
+        found = f"no {' and no '.join(wanted)} for {device_python(facts)}"
+        broken = error.message.partition(": ")[2] if facts.get("runtimes_reason") else ""
+        return Finding(
+            subject="runtime",
+            state="fail",
+            found=f"{found}: {broken}" if broken else found,
+            advice=_to_be_had(wanted, facts, known, f"Run: edgeopt device setup {device.name}"),
+        )
+    named = [
+        f"{name} {version} ({'shipped by edgeopt' if there.sites[name] else 'of its Python'})"
+        for name, version in there.versions.items()
+    ]
+    offer = f"More runtimes to choose from: edgeopt device setup {device.name}"
+    missing = (
+        f"Not there: {', '.join(there.missing)}. {_to_be_had(list(there.missing), facts, known, offer)}"
+        if there.missing
+        else None
     )
+    return Finding(subject="runtime", state="ok", found=", ".join(named), advice=missing)
+
+
+def _to_be_had(runtimes: Sequence[str], facts: dict[str, Any], known: Sequence[Profile], offer: str) -> str:
+    """Offer what may be brought, and say why the rest may not be, by what was looked up for such a Python."""
+    target = device_python(facts)
+    reasons = {runtime: reason for runtime in runtimes if (reason := lack(runtime, target, known))}
+    lacks = [f"No {runtime} is published for it: {reason}." for runtime, reason in reasons.items()]
+    return " ".join([*([offer] if len(reasons) < len(runtimes) else []), *lacks])
 
 
 def _isa(facts: dict[str, Any], profile: Profile) -> Finding:
     features = set(facts["cpu"].get("features") or ())
+    if "asimd" in features:
+        features.add("neon")  # what a 32-bit program calls it, to which a 64-bit kernel shows the 64-bit names
     wanted = set(profile.isa)
     if not features:
         return Finding(subject="isa", state="unknown", found="the kernel does not say what the CPU can do")
@@ -111,7 +151,8 @@ def _sensors(facts: dict[str, Any]) -> Finding:
 
 
 def _disk(facts: dict[str, Any]) -> Finding:
-    disk = facts["disk"]
+    # Doctor's own session is in a folder for temporary files, which may be another disk: a part of the memory, say.
+    disk = facts.get("lasting_disk") or facts["disk"]
     free = disk.get("free_bytes")
     if not disk.get("writable", True):
         return Finding(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeopt.compiler.tokenize import HINT, tokenize
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.run import SamplesInfo
 from edgeopt.errors import SamplesError
 from edgeopt.flows.request import Request
+from edgeopt.flows.source import Source
 from edgeopt.profiles.config import ProjectConfig
 
 if TYPE_CHECKING:
@@ -42,9 +45,9 @@ class Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_inputs(
-    request: Request, config: ProjectConfig, base: Path, model: ModelInfo, seed: int, observer: Observer
+    request: Request, config: ProjectConfig, base: Path, source: Source, seed: int, observer: Observer
 ) -> Inputs:
-    """Read what the request or the project names; nothing when neither does.
+    """Read what the request or the project names; nothing when neither does. `source` is the model that they are for.
 
     Raises:
         SamplesError, ConfigError: see `load_samples` and `invent_samples`.
@@ -55,12 +58,12 @@ def read_inputs(
     if spec is None:
         return Inputs()
     if spec == SYNTHETIC:
-        return invent_inputs(config, model, seed, observer)
+        return invent_inputs(config, base, source, seed, observer)
     observer.stage("samples", f"read samples from {spec}")
-    return _told(_read(spec, request, config, base, model, seed, observer), observer)
+    return _told(_read(spec, request, config, base, source, seed, observer), observer)
 
 
-def invent_inputs(config: ProjectConfig, model: ModelInfo, seed: int, observer: Observer) -> Inputs:
+def invent_inputs(config: ProjectConfig, base: Path, source: Source, seed: int, observer: Observer) -> Inputs:
     """Make synthetic samples, and say what they are worth.
 
     Raises:
@@ -70,9 +73,10 @@ def invent_inputs(config: ProjectConfig, model: ModelInfo, seed: int, observer: 
     from edgeopt.samples.invent import assumes_range, invent_samples
 
     observer.stage("samples", "invent synthetic samples")
-    counts = (config.calibration, min(INVENTED_HELDOUT, most_samples(model)))
-    calibration, heldout = (
-        invent_samples(model, max(1, count), seed, part=part, preprocess=config.preprocess, shapes=config.shapes)
+    model = source.model
+    counts = (max(1, config.calibration), max(1, min(INVENTED_HELDOUT, most_samples(model))))
+    calibration, heldout = _drawn(config, base, source, counts, seed, observer) or (
+        invent_samples(model, count, seed, part=part, preprocess=config.preprocess, shapes=config.shapes)
         for part, count in enumerate(counts)
     )
     for note in calibration.notes:
@@ -83,10 +87,27 @@ def invent_inputs(config: ProjectConfig, model: ModelInfo, seed: int, observer: 
     return _told(_inputs(calibration, heldout, calibration.digest, assumed), observer)
 
 
-def invent_if_possible(config: ProjectConfig, model: ModelInfo, seed: int, observer: Observer) -> Inputs:
+def _drawn(
+    config: ProjectConfig, base: Path, source: Source, counts: tuple[int, int], seed: int, observer: Observer
+) -> tuple[Samples, Samples] | None:
+    """Texts that nobody wrote; None, and where it is a surprise a note, when none can be drawn."""
+    from edgeopt.flows.drawn import draw_samples
+
+    try:
+        tokenizer: Path | None = _tokenizer(config, base, source)
+    except SamplesError:
+        tokenizer = None
+    try:
+        return draw_samples(config, source, tokenizer, counts, seed)
+    except SamplesError as error:
+        observer.note(error.message)
+        return None
+
+
+def invent_if_possible(config: ProjectConfig, base: Path, source: Source, seed: int, observer: Observer) -> Inputs:
     """Make synthetic samples for a user who named none; nothing, and a note, where that cannot be."""
     try:
-        return invent_inputs(config, model, seed, observer)
+        return invent_inputs(config, base, source, seed, observer)
     except SamplesError as error:
         observer.finish("samples", "none")
         observer.note(f"no samples are named, and none could be invented: {error.message}")
@@ -98,28 +119,70 @@ def _read(
     request: Request,
     config: ProjectConfig,
     base: Path,
-    model: ModelInfo,
+    source: Source,
     seed: int,
     observer: Observer,
 ) -> Inputs:
     from edgeopt.compiler.outputs import most_samples
-    from edgeopt.samples.read import load_samples
     from edgeopt.samples.record import split
 
-    everything = load_samples(
-        spec,
-        base=Path.cwd() if request.samples else base,
-        preprocess=config.preprocess,
-        model=model,
-        limit=config.calibration + min(HELDOUT, most_samples(model)),
-        shapes=config.shapes,
-        seed=seed,
-        note=observer.note,
+    limit = config.calibration + min(HELDOUT, most_samples(source.model))
+    place = Path.cwd() if request.samples else base
+    everything = _texts(spec, place, config, base, source, limit, seed) or _files(
+        spec, place, config, source.model, limit, seed
     )
+    for note in everything.notes:
+        observer.note(note)
     calibration, heldout = split(
         everything, seed=seed, calibration=min(config.calibration, len(everything.arrays) // 2)
     )
     return _inputs(calibration, heldout, everything.digest, None, source=spec)
+
+
+def _files(spec: str, place: Path, config: ProjectConfig, model: ModelInfo, limit: int, seed: int) -> Samples:
+    """Pictures, arrays, or what the user's function gives."""
+    from edgeopt.samples.read import load_samples
+
+    return load_samples(
+        spec, base=place, preprocess=config.preprocess, model=model, limit=limit, shapes=config.shapes, seed=seed
+    )
+
+
+def _texts(
+    spec: str, place: Path, config: ProjectConfig, base: Path, source: Source, limit: int, seed: int
+) -> Samples | None:
+    """Texts as tokens; None when the samples are none, or the model takes no tokens."""
+    from edgeopt.compiler.signature import takes_tokens
+    from edgeopt.samples.text import is_text, load_texts
+
+    path = place / Path(spec).expanduser()
+    if not takes_tokens(source.model.inputs) or not is_text(path):
+        return None
+    tokenizer = _tokenizer(config, base, source)
+    return load_texts(
+        path,
+        settings=config.text,
+        model=source.model,
+        shapes=config.shapes,
+        limit=limit,
+        seed=seed,
+        source=spec,
+        tokenize=partial(tokenize, tokenizer),
+    )
+
+
+def _tokenizer(config: ProjectConfig, base: Path, source: Source) -> Path:
+    """What the project names, else where the model comes from, else what lies beside its file.
+
+    Raises:
+        SamplesError: samples-mismatch: none is there.
+    """
+    if config.text.tokenizer is not None:
+        return base / Path(config.text.tokenizer).expanduser()
+    folder = source.tokenizer or source.path.parent
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.txt")):
+        raise SamplesError(f"{folder}: holds no tokenizer, which texts need", hint=HINT, code="samples-mismatch")
+    return folder
 
 
 def _inputs(

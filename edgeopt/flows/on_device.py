@@ -12,12 +12,13 @@ import msgspec
 from edgeopt._version import __version__
 from edgeopt.compiler.fidelity import Mismatch
 from edgeopt.domain.observer import Observer
-from edgeopt.domain.run import Candidate, Failure, OutputCheck, Run, SamplesInfo, Setting
+from edgeopt.domain.run import ON_GPU, Candidate, Failure, OutputCheck, Run, SamplesInfo, plain_setting
 from edgeopt.domain.variant import Built
 from edgeopt.flows import expectation
 from edgeopt.flows.build import Build, built_only, compare_answers
-from edgeopt.flows.connect import runtime_site
+from edgeopt.flows.connect import usable_runtimes
 from edgeopt.flows.energy import Sensed
+from edgeopt.flows.phone import describe_network
 from edgeopt.flows.prepare import Job
 from edgeopt.flows.trial import Trial
 from edgeopt.measure.outputs import Fetched, fetch_outputs
@@ -27,6 +28,7 @@ from edgeopt.measure.ship import Content, ship
 from edgeopt.samples.record import Samples, read_npz, write_npz
 from edgeopt.select.race import Race
 from edgeopt.select.rounds import round_order
+from edgeopt.select.settings import label
 from edgeopt.select.standing import Standing
 from edgeopt.store.blobs import file_digest
 
@@ -35,14 +37,13 @@ INPUTS = "inputs.npz"
 
 def plan_candidates(variants: Sequence[Built], threads: Sequence[int]) -> tuple[Candidate, ...]:
     """Return every variant in every setting. 0 threads means all cores."""
+    settings = [
+        (variant.name, plain_setting(variant.recipe.runtime, count)) for variant in variants for count in threads
+    ]
+    settings = [(name, msgspec.structs.replace(s, threads=0) if s.runtime in ON_GPU else s) for name, s in settings]
     return tuple(
-        Candidate(
-            id=f"{variant.name}@{count or 'all'}",
-            variant=variant.name,
-            setting=Setting(runtime=variant.recipe.runtime, threads=count),
-        )
-        for variant in variants
-        for count in threads
+        Candidate(id=f"{name}@{label(setting)}", variant=name, setting=setting)
+        for name, setting in dict.fromkeys(settings)
     )
 
 
@@ -61,9 +62,13 @@ def bring(
     """
     observer.stage("connect", f"look at {job.device.name}")
     facts = session.call("probe", {})
-    site, version = runtime_site(facts, job.device, "onnxruntime")
-    observer.finish("connect", f"{facts['machine']}, Python {facts['python']['version']}, onnxruntime {version}")
-    fitting, refused = expectation.that_fit(built_only(built.variants), facts)
+    runtimes = usable_runtimes(facts, job.device, job.runtimes)
+    named = ", ".join(f"{name} {version}" for name, version in runtimes.versions.items())
+    observer.finish("connect", f"{facts['machine']}, {_software(facts)}, {named}")
+    describe_network(session, job.model)
+    runnable = [v for v in built_only(built.variants) if v.recipe.runtime in runtimes.sites]
+    unrunnable = {v.name: runtimes.missing[v.recipe.runtime] for v in built_only(built.variants) if v not in runnable}
+    fitting, refused = expectation.that_fit(runnable, facts)
     candidates, priors, hopeless = expectation.worth_measuring(
         job, fitting, plan_candidates(fitting, job.threads), facts
     )
@@ -86,13 +91,18 @@ def bring(
         session=session,
         work=work,
         facts=facts,
-        bench=Bench(session, job.plan, models=models, inputs=f"{where}/{INPUTS}", site=site),
-        runtime_version=version,
+        bench=Bench(session, job.plan, models=models, inputs=f"{where}/{INPUTS}", sites=runtimes.sites),
+        versions=runtimes.versions,
         shipped=shipped,
         candidates=candidates,
         priors=priors,
-        pruned=refused | hopeless,
+        pruned=unrunnable | refused | hopeless,
     )
+
+
+def _software(facts: dict[str, Any]) -> str:
+    android = facts.get("android")
+    return f"Python {facts['python']['version']}" if android is None else f"Android {android.get('release') or '?'}"
 
 
 def _stage(session: Session, digest: str, files: Any) -> str:
@@ -119,7 +129,9 @@ def _check(fetched: Fetched, trial: Trial) -> OutputCheck:
 def _compare(fetched: Fetched, trial: Trial) -> OutputCheck:
     model, teacher = trial.job.model, trial.built.teacher
     if fetched.path is None or teacher is None:
-        return OutputCheck(candidate=fetched.candidate, fidelity=None, failure=fetched.failure)
+        return OutputCheck(
+            candidate=fetched.candidate, fidelity=None, failure=fetched.failure, unchecked=fetched.unchecked
+        )
     outputs = read_npz(fetched.path, [o.name for o in model.outputs], "the device").arrays
     try:
         fidelity = compare_answers(
@@ -176,7 +188,7 @@ def record(trial: Trial, checks: tuple[OutputCheck, ...], measured: Measured, se
         stopped=measured.stopped,
         screen_blocks=trial.screen_blocks,
         pruned_settings=trial.pruned_settings,
-        versions={"edgeopt": __version__, "onnxruntime (device)": trial.runtime_version},
+        versions={"edgeopt": __version__} | {f"{name} (device)": version for name, version in trial.versions.items()},
     )
 
 

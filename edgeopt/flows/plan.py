@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
@@ -70,13 +71,14 @@ def dry_run(request: Request, places: Places, observer: Observer) -> DryRun:
     variants = tuple(_planned(p, outlook.priors) for p in planned)
     building = expected_build(job, planned)
     worth = len(to_build) - len(outlook.lost)
-    screen = screen_outlook(job.plan, job.profile, job.goal, worth)
+    runtimes = Counter(p.recipe.runtime for p in to_build if p.recipe.name not in outlook.lost)
+    screen = screen_outlook(job.plan, job.profile, job.goal, runtimes)
     candidates = screen.candidates or worth * len(job.threads)
     return DryRun(
         app=job.app,
         device=job.device.name,
         profile=job.profile.name,
-        model=str(job.model_path),
+        model=job.named,
         model_bytes=job.model.bytes,
         samples=job.samples_info.count if job.samples_info else 0,
         variants=variants,

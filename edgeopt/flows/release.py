@@ -12,9 +12,10 @@ from edgeopt.domain.pick import Pick
 from edgeopt.errors import AgentError
 from edgeopt.flows.build import built_only
 from edgeopt.flows.on_device import describe
+from edgeopt.flows.phone import unchecked
 from edgeopt.flows.trial import Trial
 from edgeopt.measure.install import install_bundle
-from edgeopt.measure.ship import ship
+from edgeopt.measure.ship import Content, ship
 from edgeopt.samples.record import Samples, read_npz, select, write_npz
 
 PROBE_SAMPLES = 4
@@ -35,11 +36,7 @@ def install_pick(trial: Trial, pick: Pick, observer: Observer) -> Release:
     observer.stage("install", f"install {pick.variant} as {job.app}")
     candidate = next(c for c in trial.candidates if c.id == pick.candidate)
     variant = next(v for v in built_only(trial.built.variants) if v.name == candidate.variant)
-    answered = _answered(trial, candidate.id)
-    inputs, outputs = trial.work / "probe-inputs.npz", trial.work / "probe-outputs.npz"
-    write_npz(select(trial.samples, range(len(answered))), inputs)
-    write_npz(answered, outputs)
-    probes = [describe(inputs, "probe inputs"), describe(outputs, "probe outputs")]
+    probe, probes = _probe(trial, candidate.id)
     ship(trial.session, probes, observer)
     manifest = Manifest(
         app=job.app,
@@ -48,16 +45,32 @@ def install_pick(trial: Trial, pick: Pick, observer: Observer) -> Release:
         encoding=variant.encoding,
         model=variant.files[0].path,
         setting=candidate.setting,
-        runtime_version=trial.runtime_version,
+        runtime_version=trial.versions[candidate.setting.runtime],
         inputs=job.model.inputs,
         outputs=job.model.outputs,
         files=(*variant.files, *(_file(content.path, content.digest, content.bytes) for content in probes)),
-        probe=Probe(inputs=inputs.name, outputs=outputs.name, rtol=PROBE_TOLERANCE, atol=_absolute(answered)),
+        probe=probe,
         edgeopt_version=__version__,
     )
     release = install_bundle(trial.session, manifest, timeout_s=job.plan.block_timeout_s)
     observer.finish("install", f"release {release.digest[:12]}")
     return release
+
+
+def _probe(trial: Trial, candidate: str) -> tuple[Probe, list[Content]]:
+    """A few inputs and the answers that this very candidate gave; no answers where the device gives none and the user accepts that."""
+    why = trial.answers[candidate].unchecked
+    if why is not None and not trial.job.goal.accept_unchecked:
+        raise unchecked(trial.job.device, why)
+    inputs, outputs = trial.work / "probe-inputs.npz", trial.work / "probe-outputs.npz"
+    if why is not None:
+        write_npz(select(trial.samples, range(1)), inputs)
+        return Probe(inputs=inputs.name, outputs=None, rtol=0.0, atol=0.0), [describe(inputs, "probe inputs")]
+    answered = _answered(trial, candidate)
+    write_npz(select(trial.samples, range(len(answered))), inputs)
+    write_npz(answered, outputs)
+    probe = Probe(inputs=inputs.name, outputs=outputs.name, rtol=PROBE_TOLERANCE, atol=_absolute(answered))
+    return probe, [describe(inputs, "probe inputs"), describe(outputs, "probe outputs")]
 
 
 def _file(path: Path, digest: str, size: int) -> ModelFile:

@@ -21,7 +21,7 @@ from edgeopt.samples.record import Samples
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """Variants, samples and runtime on the device, ready to be measured.
 
-    `work` is a folder of this computer that lives as long as the session; `answers` are the device's own outputs by candidate. `priors` and `pruned`: what was
+    `versions` are those of the runtimes there. `work` is a folder of this computer that lives as long as the session; `answers` are the device's own outputs by candidate. `priors` and `pruned`: what was
     expected, and what is not worth device time; `screen_blocks` and `pruned_settings`: of the settings.
     """
 
@@ -33,7 +33,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     work: Path
     facts: dict[str, Any]
     bench: Bench
-    runtime_version: str
+    versions: dict[str, str]
     shipped: Shipped
     candidates: tuple[Candidate, ...]
     priors: tuple[Prior, ...] = ()

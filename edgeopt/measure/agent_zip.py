@@ -9,6 +9,7 @@ import ast
 import hashlib
 import io
 import sys
+import threading
 import zipfile
 from functools import lru_cache
 from pathlib import Path
@@ -24,9 +25,19 @@ _FOR_PEOPLE = ("edgeopt_agent/__main__.py", "edgeopt_agent/load.py")
 """What people start, or call from applications, keeps its docstrings, for `--help` and `help`."""
 
 
-@lru_cache(maxsize=1)
+_ONE_AT_A_TIME = threading.Lock()
+"""Many boards are opened at once, each in a thread, and CPython 3.11 counts the depth of the syntax trees of all threads together: two that parse may raise SystemError."""
+
+
 def build_agent() -> tuple[bytes, str]:
-    """Return the zipapp and its sha256 in hex."""
+    """Return the zipapp and its sha256 in hex. It is made once; threads wait for the first."""
+    with _ONE_AT_A_TIME:
+        return make_agent()
+
+
+@lru_cache(maxsize=1)
+def make_agent() -> tuple[bytes, str]:
+    """Make what `build_agent` returns. Not for threads."""
     buffer = io.BytesIO()
     buffer.write(_SHEBANG)
     with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -154,7 +154,8 @@ def _find_python(link: Link, device: Device, digest: str, *, ephemeral: str) -> 
     if too_old is not None:
         raise PythonMissing(
             f"{device.name}: the newest Python found there is {too_old['python']} ({too_old['executable']}), edgeopt's agent needs {floor} or newer",
-            hint=f"Install a newer Python there, then name it: edgeopt device add {device.name} --python /path/to/python3 ... --replace",
+            hint="Install a newer one there: on Ubuntu 18.04 and JetPack 4, sudo apt install python3.8, which edgeopt then finds by itself. "
+            f"Or name one: edgeopt device add {device.name} --python /path/to/python3 ... --replace",
             code="python-too-old",
         )
     looked = ", ".join(n for n in names if n)

@@ -16,7 +16,7 @@ MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the answers of one candidate lie on the host (`.npz`, arrays `s<i>.<j>`), or why there are none; and on which providers its nodes ran."""
+    """Where the answers of one candidate lie on the host (`.npz`, arrays `s<i>.<j>`), or why there are none; and on which providers its nodes ran. `unchecked`: it ran, and what ran it does not tell its answers."""
 
     candidate: str
     path: Path | None
@@ -26,6 +26,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     runtime_version: str | None
     placement: dict[str, dict[str, int]] | None = None
     placement_reason: str | None = None
+    unchecked: str | None = None
 
 
 def fetch_outputs(bench: Bench, candidate: Candidate, folder: Path) -> Fetched:
@@ -38,10 +39,21 @@ def fetch_outputs(bench: Bench, candidate: Candidate, folder: Path) -> Fetched:
         "limit_samples": bench.plan.output_samples,
         "limit_bytes": MAX_OUTPUT_BYTES,
     }
-    reply = bench.session.call("block", job, timeout_s=bench.plan.block_timeout_s + 60.0)
+    reply = bench.session.call("block", job, timeout_s=bench.patience_s(candidate) + 60.0)
     failure = failure_from_reply(reply)
     if failure is not None:
         return Fetched(candidate=candidate.id, path=None, digest=None, samples=0, failure=failure, runtime_version=None)
+    if reply.get("unchecked") is not None:
+        why = str(reply["unchecked"])
+        return Fetched(
+            candidate=candidate.id,
+            path=None,
+            digest=None,
+            samples=0,
+            failure=None,
+            runtime_version=reply.get("runtime_version"),
+            unchecked=why,
+        )
     file = reply["file"]
     path = folder / f"{file['sha256']}.npz"
     bench.session.link.get(file["path"], path, max_bytes=MAX_OUTPUT_BYTES + (1 << 20))

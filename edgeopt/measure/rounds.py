@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.race import Decision
-from edgeopt.domain.run import Block, Candidate, Failure, MeasurePlan
+from edgeopt.domain.run import BUILDS_S, Block, Candidate, Failure, MeasurePlan
 from edgeopt.measure.session import Session
 
 Order = Callable[[Sequence[str], int, int], Sequence[str]]
@@ -49,7 +49,13 @@ class Bench:
     """What stays the same over all blocks of a run."""
 
     def __init__(
-        self, session: Session, plan: MeasurePlan, *, models: dict[str, str], inputs: str, site: str | None
+        self,
+        session: Session,
+        plan: MeasurePlan,
+        *,
+        models: dict[str, str],
+        inputs: str,
+        sites: Mapping[str, str | None],
     ) -> None:
         """Prepare.
 
@@ -58,26 +64,30 @@ class Bench:
             plan: how long and how often.
             models: variant name -> absolute path of its graph on the device.
             inputs: absolute path of the samples' `.npz` on the device.
-            site: the runtime's folder on the device, None when its Python has it.
+            sites: runtime -> its folder on the device, None when its Python has it.
         """
         self.session = session
         self.plan = plan
         self.models = models
         self.inputs = inputs
-        self.site = site
+        self.sites = sites
 
     def job(self, candidate: Candidate, mode: str) -> dict[str, Any]:
         """What every job of this run says."""
         return {
             "mode": mode,
             "runtime": candidate.setting.runtime,
-            "site": self.site,
+            "site": self.sites[candidate.setting.runtime],
             "model": self.models[candidate.variant],
             "setting": msgspec.to_builtins(candidate.setting),
             "inputs": self.inputs,
-            "timeout_s": self.plan.block_timeout_s,
+            "timeout_s": self.patience_s(candidate),
             "memory_bytes": None,
         }
+
+    def patience_s(self, candidate: Candidate) -> float:
+        """After how many seconds a block of a candidate counts as hanging."""
+        return self.plan.block_timeout_s + BUILDS_S.get(candidate.setting.runtime, 0.0)
 
     def scenario(self) -> dict[str, Any]:
         """How inferences arrive, in the wire's words."""
@@ -95,7 +105,7 @@ class Bench:
             "scenario": self.scenario(),
             "cool_down": {"max_s": self.plan.cool_down_max_s},
         }
-        waiting_s = self.plan.block_timeout_s + self.plan.cool_down_max_s + 60.0
+        waiting_s = self.patience_s(candidate) + self.plan.cool_down_max_s + 60.0
         reply = self.session.call("block", job, timeout_s=waiting_s)
         return block_from_reply(reply, candidate=candidate.id, number=number, position=position)
 
@@ -109,6 +119,7 @@ def block_from_reply(reply: dict[str, Any], *, candidate: str, number: int, posi
             "first_ns",
             "warmup_ns",
             "latencies_ns",
+            "latencies_are",
             "feeds",
             "steady",
             "steady_reason",

@@ -43,6 +43,13 @@ log = logging.getLogger(__name__)
 SILENCE_S = 20.0
 """The agent beats every 2 s, so ten missed beats mean a frozen device or a dead way."""
 
+START_S = 90.0
+"""Until the agent's first word, before which nothing beats: an interpreter from a slow card that compiles the agent, seconds on the slowest boards and more where others are at work."""
+
+ANSWER_S = 60.0
+PROBE_S = 400.0
+"""A probe imports every runtime that is there, for the first time; the agent gives each of four 90 s."""
+
 OWN_LOCK_S = 60.0
 """How long a session waits for a lock of its own earlier connection, or of a run of this user here that has ended: until the board's server notices that it is dead."""
 
@@ -202,14 +209,14 @@ class Session:
                 return
 
     def call(
-        self, verb: str, args: dict[str, Any], *, timeout_s: float = 60.0, on_event: OnEvent | None = None
+        self, verb: str, args: dict[str, Any], *, timeout_s: float | None = None, on_event: OnEvent | None = None
     ) -> dict[str, Any]:
         """Ask for one thing and wait for the answer.
 
         Args:
             verb: see docs/wire-protocol.md.
             args: its arguments.
-            timeout_s: limit for the whole request; silence of SILENCE_S ends it sooner.
+            timeout_s: limit for the whole request, ANSWER_S (PROBE_S of a probe) when None; silence of SILENCE_S ends it sooner.
             on_event: told of progress.
 
         Raises:
@@ -220,7 +227,8 @@ class Session:
         number = self._next_id
         self._next_id += 1
         self._send(wire.encode({"id": number, "verb": verb, "args": args}))
-        ends = time.monotonic() + timeout_s
+        limit = timeout_s or (PROBE_S if verb == "probe" else ANSWER_S)
+        ends = time.monotonic() + limit
         while True:
             message = self._receive()
             if message.get("id") == number:
@@ -232,7 +240,7 @@ class Session:
                 if on_event is not None:
                     on_event(message.get("event", {}))
             if time.monotonic() > ends:
-                msg = f"{self.device.name}: `{verb}` took longer than {timeout_s:.0f} s"
+                msg = f"{self.device.name}: `{verb}` took longer than {limit:.0f} s"
                 raise LinkTimeout(
                     msg, hint="The device may be overloaded; try again, or look at it with: edgeopt doctor."
                 )
@@ -263,14 +271,14 @@ class Session:
                 return message
             self._fill()
 
-    def _fill(self) -> None:
+    def _fill(self, silence_s: float = SILENCE_S) -> None:
         if self._stream is None:
             msg = f"{self.device.name}: the session is closed"
             raise AgentLost(msg)
         try:
-            data = self._stream.read(wire.MAX_FRAME_BYTES, SILENCE_S)
+            data = self._stream.read(wire.MAX_FRAME_BYTES, silence_s)
         except LinkTimeout as error:
-            msg = f"{self.device.name}: not a sign of life for {SILENCE_S:.0f} s"
+            msg = f"{self.device.name}: not a sign of life for {silence_s:.0f} s"
             raise LinkTimeout(
                 msg, hint="The device is frozen, overloaded or off the network; what was sent so far is kept there."
             ) from error
@@ -291,7 +299,7 @@ class Session:
             if rest is not None:
                 self._buffer = rest
                 return
-            self._fill()
+            self._fill(START_S)
 
     def _raise_if_agent_died(self) -> None:
         if self._stream is None:

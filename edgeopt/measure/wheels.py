@@ -1,7 +1,7 @@
 """Resolve and fetch, on the host, the wheels that the *device's* Python, libc and CPU need.
 
-pip does the resolving: it is told the device's tags instead of its own. Only what inference imports is fetched (`--no-deps` with an explicit list): ONNX Runtime's other
-declared dependencies (sympy, protobuf, flatbuffers, ...) are never imported by `InferenceSession`, and a board's card is small.
+pip does the resolving: it is told the device's tags instead of its own. Only what inference imports is fetched (`--no-deps` with an explicit list): the runtimes' other
+declared dependencies (sympy, protobuf, flatbuffers, telemetry, ...) are never imported by it, and a board's card is small.
 """
 
 from __future__ import annotations
@@ -20,14 +20,28 @@ from typing import Any, NoReturn
 import msgspec
 
 from edgeopt.errors import DeviceError, StoreError, WheelMissing
+from edgeopt_agent.runtime_store import key_of as runtime_key
 
 log = logging.getLogger(__name__)
 
-REQUIREMENTS: dict[str, tuple[str, ...]] = {
+Needs = tuple[str, ...]
+"""Pip requirements, the first of which names the runtime itself."""
+
+REQUIREMENTS: dict[str, tuple[Needs, ...]] = {
     # 1.19 is the first that runs with numpy 1 and 2, and the last for Python 3.8.
-    "onnxruntime": ("onnxruntime>=1.19", "numpy>=1.21"),
+    "onnxruntime": (("onnxruntime>=1.19", "numpy>=1.21"),),
+    # tflite-runtime is frozen, and was built against numpy 1; it is the only one for 32-bit ARM.
+    "litert": (("ai-edge-litert>=2.0", "numpy>=1.23"), ("tflite-runtime>=2.13", "numpy>=1.21,<2")),
+    "openvino": (("openvino>=2024.4", "numpy>=1.21"),),
+    "ncnn": (("ncnn>=1.0.20240102", "numpy>=1.21"),),
 }
-"""Runtime name -> what its inference needs, as pip requirements; the first names the runtime itself."""
+"""Runtime name -> what its inference needs, the better way first."""
+
+FROM_THE_SYSTEM = "numpy"
+"""What the device's own Python may have where nobody publishes a wheel: Debian's python3-numpy on 32-bit ARM."""
+
+STRENUM = "backports.strenum>=1.2"
+"""ai-edge-litert imports it before Python 3.11."""
 
 OLDEST_MANYLINUX = 17
 """manylinux_2_17 (also called manylinux2014) is the oldest tag in use (PEP 599, PEP 600)."""
@@ -57,6 +71,11 @@ class DevicePython(msgspec.Struct, frozen=True, kw_only=True):
     def __str__(self) -> str:
         libc = f"{self.libc or 'an unknown libc'} {self.libc_version or ''}".strip()
         return f"{self.implementation} {self.version} on {self.machine} with {libc}"
+
+
+def version_floors() -> dict[str, dict[str, str]]:
+    """Return runtime -> package that brings it -> the oldest version of that package that edgeopt takes."""
+    return {name: dict(ways[0].split(">=") for ways in needs) for name, needs in REQUIREMENTS.items()}
 
 
 def device_python(facts: dict[str, Any]) -> DevicePython:
@@ -136,25 +155,71 @@ def fetch_wheels(runtime: str, target: DevicePython, cache: Path) -> tuple[Wheel
         StoreError: pip is not there, or the cache cannot be written.
         DeviceError: the package index cannot be reached.
     """
-    requirements = REQUIREMENTS[runtime]
+    ways = REQUIREMENTS[runtime]
+    for way in ways[:-1]:
+        try:
+            return _fetch(way, target, cache)
+        except WheelMissing as error:
+            log.debug("%s: %s", runtime, error.message)
+    return _fetch(ways[-1], target, cache)
+
+
+def _fetch(needs: Needs, target: DevicePython, cache: Path) -> tuple[Wheel, ...]:
+    requirements = needed_by(needs, target)
     key = hashlib.sha256(json.dumps([requirements, msgspec.to_builtins(target)]).encode()).hexdigest()[:16]
     folder = cache / "wheels" / key
     ready = folder / "complete.json"
     if not ready.is_file():
         for requirement in requirements:
-            _download(requirement, target, folder)
+            _download_or_leave(requirement, target, folder)
         ready.write_text(json.dumps({"target": str(target), "requirements": requirements}))
     return tuple(_describe(path) for path in sorted(folder.glob("*.whl")))
 
 
+def oldest(runtime: str) -> str:
+    """Return the oldest version of a runtime that edgeopt uses."""
+    return re.split(r"[<>=!~ ]+", REQUIREMENTS[runtime][0][0])[1] if runtime in REQUIREMENTS else "0"
+
+
+def is_new_enough(runtime: str, version: str) -> bool:
+    """Tell whether edgeopt uses a runtime of this version. What is frozen counts as it is."""
+    return "+" in version or _numbers(version) >= _numbers(oldest(runtime))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def needed_by(needs: Needs, target: DevicePython) -> Needs:
+    """The requirements, with what an older Python needs besides."""
+    is_old = tuple(int(part) for part in target.version.split(".")[:2]) < (3, 11)
+    return (*needs, STRENUM) if is_old and needs[0].startswith("ai-edge-litert") else needs
+
+
+def _download_or_leave(requirement: str, target: DevicePython, folder: Path) -> None:
+    """Fetch a wheel; numpy is left to the device's own Python where nobody publishes one."""
+    try:
+        _download(requirement, target, folder)
+    except WheelMissing:
+        if not requirement.startswith(FROM_THE_SYSTEM):
+            raise
+
+
 def runtime_version(runtime: str, wheels: Sequence[Wheel]) -> str:
-    """Return the version of the runtime itself among its wheels, from the wheel's file name (PEP 427)."""
+    """Return the version of the runtime itself among its wheels, from the wheel's file name (PEP 427), as the agent tells it."""
+    packages = {re.split(r"[<>=!~ ]", way[0])[0] for way in REQUIREMENTS[runtime]}
     for wheel in wheels:
         name, version, *_ = wheel.file.split("-")
-        if name.lower().replace("_", "-") == runtime:
-            return version
+        package = name.lower().replace("_", "-")
+        if package in packages:
+            return version + ("+tflite-runtime" if package == "tflite-runtime" else "")
     msg = f"no wheel of {runtime} among those fetched"
     raise StoreError(msg, hint="Remove the cache folder `wheels` and try again.")
+
+
+def key_of(wheels: Sequence[Wheel]) -> str:
+    """Return what the agent calls a runtime of these wheels."""
+    return runtime_key([wheel.digest for wheel in wheels])
 
 
 def _describe(path: Path) -> Wheel:

@@ -7,12 +7,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from edgeopt.domain.device import Name
+from edgeopt.domain.device import Name, RuntimeName
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import Task
 from edgeopt.domain.preprocess import Preprocess
 from edgeopt.domain.run import Scenario
-from edgeopt.domain.variant import Budget
+from edgeopt.domain.text import TextSettings
+from edgeopt.domain.variant import Budget, Recovery
 from edgeopt.errors import ConfigError
 from edgeopt.profiles.decode import read_toml
 
@@ -46,22 +47,26 @@ class MeasureOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class ProjectConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. What is None follows from the model, the device's profile or the command line.
 
-    `samples` is a folder, a file, `module:function` or `synthetic`. `calibration` is the number of samples for calibrating int8; others judge the result.
-    `budget` is how long a recipe may search. `executor` is the address of a Dask scheduler that builds instead of this computer. `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
+    `student` is a smaller network that learns from the model. `samples` is a folder, a file, `module:function` or `synthetic`. `calibration` is the number of samples for calibrating int8; others judge the result.
+    `runtimes` are those that are tried, by default all that the device's profile names and that are there. `budget` is how long a recipe may search. `recovery` is how what pruning broke is trained. `executor` is the address of a Dask scheduler that builds instead of this computer. `shapes` gives the shape of inputs with dynamic axes. `devices` are names of the inventory, the first is the default.
     """
 
     schema: Literal[1] = 1
     app: Name | None = None
     model: Text | None = None
+    student: Text | None = None
     samples: Text | None = None
     calibration: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 200
     task: Task | None = None
     devices: tuple[Name, ...] = ()
     recipes: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)] | None = None
+    runtimes: Annotated[tuple[RuntimeName, ...], msgspec.Meta(min_length=1)] | None = None
     budget: Budget = "standard"
+    recovery: Recovery = Recovery()
     executor: Text | None = None
     goal: Goal = Goal()
     preprocess: Preprocess | None = None
+    text: TextSettings = TextSettings()
     shapes: dict[str, tuple[Axis, ...]] = {}
     measure: MeasureOptions = MeasureOptions()
 

@@ -45,6 +45,15 @@ def read_toml(path: Path, kind: type[T], *, source: str | None = None) -> T:
     Raises:
         ConfigError: not there, unreadable, too large, not TOML, or not what the record allows.
     """
+    return decode(read_table(path, source=source), kind, source=path.name if source is None else source)
+
+
+def read_table(path: Path, *, source: str | None = None) -> dict[str, Any]:
+    """Read a file as plain data. `source` is what messages call the file (its name when None).
+
+    Raises:
+        ConfigError: not there, unreadable, too large, or not TOML.
+    """
     source = path.name if source is None else source
     try:
         with path.open("rb") as stream:
@@ -53,7 +62,7 @@ def read_toml(path: Path, kind: type[T], *, source: str | None = None) -> T:
         raise ConfigError(f"{source}: cannot be read: {error.strerror or error}") from error
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError(f"{source}: is larger than {MAX_FILE_BYTES:,} bytes")
-    return decode_toml(content, kind, source=source)
+    return parse_toml(content, source=source)
 
 
 def decode_toml(content: bytes, kind: type[T], *, source: str) -> T:
@@ -62,8 +71,17 @@ def decode_toml(content: bytes, kind: type[T], *, source: str) -> T:
     Raises:
         ConfigError: not TOML (with line and column), or not what the record allows.
     """
+    return decode(parse_toml(content, source=source), kind, source=source)
+
+
+def parse_toml(content: bytes, *, source: str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ConfigError: not TOML, with line and column.
+    """
     try:
-        data = tomllib.loads(content.decode())
+        table: dict[str, Any] = tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{source}: line {line}: not UTF-8 text") from error
@@ -71,7 +89,7 @@ def decode_toml(content: bytes, kind: type[T], *, source: str) -> T:
         raise ConfigError(f"{source}: {_syntax(str(error))}") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deeply") from error
-    return decode(data, kind, source=source)
+    return table
 
 
 def decode(data: Any, kind: type[T], *, source: str) -> T:

@@ -49,7 +49,7 @@ class Guess(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def guess_answers(folder: Path) -> Guess:
-    """Look for models (`*.onnx`, those nearest to `folder` first) and folders of samples (those with the most files first). Bounded; follows no links."""
+    """Look for models (`*.onnx` and `*.tflite`, those nearest to `folder` first) and folders of samples (those with the most files first). Bounded; follows no links."""
     models: list[str] = []
     counts: dict[str, int] = {}
     images: set[str] = set()
@@ -62,7 +62,7 @@ def guess_answers(folder: Path) -> Guess:
         )
         seen += len(files) + len(folders)
         endings = [Path(name).suffix.lower() for name in files[:MAX_ENTRIES]]
-        models += [(relative / name).as_posix() for name in files if name.lower().endswith(".onnx")]
+        models += [(relative / name).as_posix() for name in files if name.lower().endswith((".onnx", ".tflite"))]
         if count := sum(ending in _SAMPLE_ENDINGS for ending in endings):
             counts[relative.as_posix()] = count
         if any(ending in _SAMPLE_ENDINGS[:5] for ending in endings):
@@ -98,6 +98,7 @@ def render_config(answers: Answers) -> str:
             "samples/",
             'unlabelled inputs: a folder of images, .npy or .npz files, module:function, or "synthetic"',
         ),
+        _line("student", None, "models/small.onnx", "a smaller network that is trained to answer as the model does"),
         _line("app", a.app, "my-app", "its name on the device; default: the model's file name"),
         _line(
             "devices",
@@ -115,6 +116,12 @@ def render_config(answers: Answers) -> str:
             "or detection, segmentation, embedding, regression, tokens, other; default: guessed from the model",
         ),
         _line("recipes", None, ["clean", "int8-static"], "what to try; default: the device's profile"),
+        _line(
+            "runtimes",
+            None,
+            ["onnxruntime", "litert"],
+            "what may run it; default: all of the device's profile that are there",
+        ),
         _line(
             "budget", None, "standard", "how long int8 may search: instant, standard (minutes) or deep (up to an hour)"
         ),
@@ -138,8 +145,18 @@ def render_config(answers: Answers) -> str:
             "limit of the accuracy lost, proven with 95 % confidence; classifiers only",
         ),
         _line("accept_synthetic", None, True, 'agreement on synthetic inputs counts (samples = "synthetic")'),
+        _line(
+            "accept_unchecked", None, True, "install also where a phone cannot give the network's answers to check them"
+        ),
         "",
         *_preprocess(images=a.images),
+        "",
+        *_text(),
+        "",
+        "# How pruned networks are trained (pip install 'edgeopt[torch]').",
+        "# [recovery]",
+        _line("objectives", None, ["seed"], "beside mimicry: masked, nce, seed, minilm, mlm, clm, plm, multitask"),
+        _line("trainable", None, "affine", "all, affine (biases, scales, norms) or lora"),
         "",
         "# Inputs with dynamic axes need a shape when the samples do not give it.",
         "# [shapes]",
@@ -197,6 +214,18 @@ def _preprocess(*, images: bool) -> list[str]:
         _line("mean", None, [0.485, 0.456, 0.406], "subtracted after scale"),
         _line("std", None, [0.229, 0.224, 0.225], "divided by after mean"),
         _line("dtype", None, "float32", "default: the model's"),
+    ]
+
+
+def _text() -> list[str]:
+    """The `[text]` part: explained, off."""
+    return [
+        "# How texts become tokens. Only for samples in .txt files (one a line) and .jsonl files.",
+        "# [text]",
+        _line("tokenizer", None, "models/bert", "a folder with tokenizer.json or vocab.txt; default: the model's own"),
+        _line("max_length", None, 128, "longer texts are cut; default: what the tokenizer's folder says"),
+        _line("pad_to", None, 128, "make every text that long, as TFLite needs; default: every text keeps its length"),
+        _line("field", None, "text", 'of each line of a .jsonl file; ["premise", "hypothesis"] makes pairs'),
     ]
 
 

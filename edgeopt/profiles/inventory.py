@@ -18,7 +18,7 @@ from edgeopt.profiles.places import Places
 from edgeopt.profiles.toml_text import toml_value
 
 LOCAL = Device(name="local", profile="local", address="local:")
-_SCHEMES = ("local:", "ssh://")
+_SCHEMES = ("local:", "ssh://", "adb://")
 _HEADER = (
     "# Devices known to edgeopt. Written by `edgeopt device add` and `edgeopt device remove`; comments are not kept.\n"
 )
@@ -114,7 +114,7 @@ def _check(device: Device, source: str = "") -> None:
     decode(msgspec.to_builtins(device), Device, source=f"{source}device {device.name!r}")
     if not device.address.startswith(_SCHEMES):
         raise ConfigError(
-            f'{source}device "{device.name}": address: found "{device.address}", allowed: local: or ssh://[user@]host[:port]'
+            f'{source}device "{device.name}": address: found "{device.address}", allowed: local:, ssh://[user@]host[:port], adb://SERIAL or adb://host:port'
         )
     if device.name == LOCAL.name and device.address != LOCAL.address:
         raise ConfigError(f'{source}the device "local" is this computer; its address is local:')

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from edgeopt.domain.device import Profile
 from edgeopt.errors import ConfigError, UnknownName
-from edgeopt.profiles.decode import nearest, read_toml
+from edgeopt.profiles.decode import decode, nearest, read_table
+from edgeopt.profiles.inherit import inherited
 
 FOLDER = "device_profiles"
+SYSTEMS = "systems"
+"""Below it: operating systems of boards, which many profiles share."""
 
 
 def builtin_profile_dir(package: Path | None = None) -> Path:
@@ -32,7 +34,7 @@ def builtin_profile_dir(package: Path | None = None) -> Path:
 
 
 def list_profiles(user_dir: Path | None = None) -> tuple[Profile, ...]:
-    """All profiles by name.
+    """All profiles by name, each once; not by names that they had before.
 
     Args:
         user_dir: the user's own profiles; may be absent.
@@ -40,69 +42,67 @@ def list_profiles(user_dir: Path | None = None) -> tuple[Profile, ...]:
     Raises:
         ConfigError: a profile is wrong.
     """
-    return tuple(_read(path) for _, path in sorted(_files(user_dir).items()))
+    files = _files(user_dir)
+    return tuple(_read(name, files) for name in sorted(files))
 
 
 def load_profile(name: str, user_dir: Path | None = None) -> Profile:
-    """One profile by name.
+    """One profile by name, or by a name that it had before.
 
     Raises:
         UnknownName: unknown-profile; the message lists the known ones.
         ConfigError: the profile is wrong.
     """
     files = _files(user_dir)
-    if name not in files:
-        known = sorted(files)
-        message = f'no profile "{name}"{nearest(name, known) or "."} Known: {", ".join(known)}.'
-        raise UnknownName(message, hint="See `edgeopt profiles`.", code="unknown-profile")
-    return _read(files[name])
+    if name in files:
+        return _read(name, files)
+    for profile in list_profiles(user_dir):
+        if name in profile.aliases:
+            return profile
+    known = sorted(files)
+    message = f'no profile "{name}"{nearest(name, known) or "."} Known: {", ".join(known)}.'
+    raise UnknownName(message, hint="See `edgeopt profiles`.", code="unknown-profile")
 
 
-def match_profile(facts: Mapping[str, Any], profiles: Sequence[Profile]) -> str | None:
-    """The profile that fits what a board's probe found, None when none does.
-
-    A board says what it is in its device tree, the most particular string first; a part number of a CPU alone says too little to go by when
-    the tree names another board. Without a match the generic profile of the architecture stands. What counts is the architecture of the
-    Python that will run the model: a 32-bit system boots a 64-bit kernel on a Pi.
-    """
-    arch = _arch(facts)
-    fitting = [profile for profile in profiles if profile.arch == arch]
-    board = facts.get("board") or {}
-    for compatible in board.get("dt_compatible") or ():
-        for profile in fitting:
-            if compatible in profile.match.dt_compatible:
-                return profile.name
-    model = board.get("dt_model") or ""
-    for profile in fitting:
-        if any(_begins(model, known) for known in profile.match.dt_model):
-            return profile.name
-    return next((profile.name for profile in fitting if profile.name == f"generic-{arch}"), None)
+def _files(user_dir: Path | None) -> dict[str, tuple[Path, ...]]:
+    """Profile files by name; the user's stand over the built-in ones, which come last."""
+    found: dict[str, tuple[Path, ...]] = {}
+    for folder in (builtin_profile_dir(), user_dir):
+        if folder is not None and folder.is_dir():
+            for path in folder.glob("*.toml"):
+                found[path.stem] = (path, *found.get(path.stem, ()))
+    return found
 
 
-def _begins(model: str, known: str) -> bool:
-    """Whether the device tree's model is `known`, perhaps with a revision; "Model B" is not "Model B Plus"."""
-    return re.fullmatch(re.escape(known) + r"( Rev [\d.]+)?( Super)?", model) is not None
-
-
-def _arch(facts: Mapping[str, Any]) -> str:
-    """The architecture of the board's Python, in a profile's words."""
-    machine = str(facts.get("machine"))
-    bits = (facts.get("python") or {}).get("bits")
-    if machine in {"aarch64", "arm64"}:
-        return "armv7l" if bits == 32 else "aarch64"
-    return "x86_64" if machine.lower() == "amd64" else machine
-
-
-def _files(user_dir: Path | None) -> dict[str, Path]:
-    """Profile files by name; the user's stand over the built-in ones."""
-    folders = [builtin_profile_dir(), *([user_dir] if user_dir is not None and user_dir.is_dir() else [])]
-    return {path.stem: path for folder in folders for path in folder.glob("*.toml")}
-
-
-def _read(path: Path) -> Profile:
-    profile = read_toml(path, Profile, source=f"profile {path.name}")
-    if profile.name != path.stem:
-        raise ConfigError(
-            f'profile {path.name}: name: found "{profile.name}", allowed: the file\'s own name, "{path.stem}"'
-        )
+def _read(name: str, files: Mapping[str, tuple[Path, ...]]) -> Profile:
+    source = f"profile {files[name][0].name}"
+    table = inherited(name, lambda path: read_table(path, source=f"profile {path.name}"), files)
+    profile = decode(with_systems(table, source), Profile, source=source)
+    if profile.name != name:
+        raise ConfigError(f'{source}: name: found "{profile.name}", allowed: the file\'s own name, "{name}"')
     return profile
+
+
+def with_systems(table: dict[str, Any], source: str) -> dict[str, Any]:
+    """Return a profile's table with the names of systems replaced by what is known of them.
+
+    Raises:
+        ConfigError: a system of that name is not known, or its file is wrong.
+    """
+    systems = table.get("systems")
+    if not isinstance(systems, list):
+        return table
+    folder = builtin_profile_dir() / SYSTEMS
+    known = {path.stem: path for path in folder.glob("*.toml")}
+    described: list[Any] = []
+    for index, system in enumerate(systems):
+        if isinstance(system, str) and system not in known:
+            raise ConfigError(
+                f'{source}: systems[{index}]: found "{system}", allowed: a table, or one of {", ".join(sorted(known))}{nearest(system, sorted(known))}'
+            )
+        described.append(
+            read_table(known[system], source=f"system {system}") | {"name": system}
+            if isinstance(system, str)
+            else system
+        )
+    return table | {"systems": described}

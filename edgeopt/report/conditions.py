@@ -12,18 +12,21 @@ from edgeopt.report.documents import Conditions
 def conditions_of(run: Run) -> Conditions:
     """Return what the figures of a run depend on."""
     facts = run.facts
-    runtimes = sorted({c.setting.runtime for c in run.candidates})
+    versions = _versions(run)
     cores = _at(facts, "cpu", "cores")
     return Conditions(
-        board=_text(_at(facts, "board", "dt_model")),
+        board=_text(_at(facts, "board", "dt_model")) or _text(_at(facts, "android", "model")),
+        virtual=_text(_at(facts, "board", "virtual")),
         cpu=_text(_at(facts, "cpu", "model")),
         cores=cores if isinstance(cores, int) else None,
         machine=_text(_at(facts, "machine")),
         kernel=_text(_at(facts, "kernel")),
         governor=_governor(_at(facts, "governor")),
         python=_text(_at(facts, "python", "version")),
-        runtime=", ".join(runtimes) or "onnxruntime",
-        runtime_version=_runtime_version(run),
+        runtime=", ".join(versions),
+        runtime_version=", ".join(version or "unknown" for version in versions.values())
+        if any(versions.values())
+        else None,
         threads=tuple(sorted({c.setting.threads for c in run.candidates})),
         rounds=1 + max((block.round for block in run.blocks), default=-1),
         stopped=run.stopped,
@@ -45,8 +48,9 @@ def conditions_line(run: Run) -> str:
     threads = ", ".join("all" if count == 0 else str(count) for count in c.threads) or "none"
     parts = (
         f"{run.device.name}: {c.board or c.cpu or c.machine or 'a CPU that is not known'}{cores}",
+        f"a virtual machine ({c.virtual}): these times say nothing about a board" if c.virtual else None,
         f"governor {c.governor}" if c.governor else None,
-        f"{c.runtime} {c.runtime_version or 'of unknown version'}",
+        ", ".join(f"{name} {version or 'of unknown version'}" for name, version in _versions(run).items()),
         f"threads {threads}",
         _scenario(run),
         f"{c.rounds} rounds",
@@ -69,10 +73,14 @@ def _scenario(run: Run) -> str | None:
     )
 
 
-def _runtime_version(run: Run) -> str | None:
-    """What the blocks used; the version that was found before, when there is no block."""
-    used = sorted({b.runtime_version for b in run.blocks if b.runtime_version})
-    return ", ".join(used) or run.versions.get("onnxruntime (device)")
+def _versions(run: Run) -> dict[str, str | None]:
+    """Each runtime of the run and its version: what the blocks used; the version that was found before, where there is no block."""
+    runtimes = {candidate.id: candidate.setting.runtime for candidate in run.candidates}
+    used: dict[str, set[str]] = {name: set() for name in sorted(set(runtimes.values())) or ["onnxruntime"]}
+    for block in run.blocks:
+        if block.runtime_version and block.candidate in runtimes:
+            used[runtimes[block.candidate]].add(block.runtime_version)
+    return {name: " and ".join(sorted(found)) or run.versions.get(f"{name} (device)") for name, found in used.items()}
 
 
 def _at(facts: Any, *path: str) -> Any:

@@ -84,6 +84,7 @@ class ExplainDocument(msgspec.Struct, frozen=True, kw_only=True):
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     """What figures depend on. Results of different conditions are not to be compared. None: the device does not say.
 
+    `virtual` is what shows that the board is a virtual or emulated machine, whose times say nothing about a board (None: nothing shows it).
     `threads` are the settings that were measured, 0 means all cores. `rounds` were run, `stopped` says why no more. `block_min_s` in seconds.
     """
 
@@ -104,6 +105,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     samples: int | None
     synthetic_samples: bool
     accept_disturbed: bool
+    virtual: str | None = None
     scenario: Scenario = "single-stream"
     streams: int | None = None
     rate_hz: float | None = None

@@ -5,6 +5,10 @@ from __future__ import annotations
 from edgeopt.domain.coverage import FLOAT_PRODUCTS, INTEGER_PRODUCTS
 from edgeopt.domain.run import Candidate, OutputCheck, Run
 
+OPENVINO_PRODUCTS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul"})
+INTEGERS, FLOATS = frozenset({"i8", "u8"}), frozenset({"f32", "f16", "bf16"})
+"""Precisions, in its words."""
+
 
 def placement_lines(run: Run) -> tuple[str, ...]:
     """Return a sentence for every candidate of which a part, or all, ran on another provider than its setting names; and for every int8 one that mostly computed in float there."""
@@ -22,11 +26,17 @@ def _in_name_only(candidate: Candidate, check: OutputCheck | None) -> str | None
     """The board's runtime fuses by the rules of its own version; the host could only ask the one that it has."""
     counts = (check.placement if check is not None else None) or {}
     kinds = [(kind, nodes) for kernels in counts.values() for kind, nodes in kernels.items()]
-    integer = sum(nodes for kind, nodes in kinds if kind in INTEGER_PRODUCTS)
-    floating = sum(nodes for kind, nodes in kinds if kind in FLOAT_PRODUCTS)
+    integer = sum(nodes for kind, nodes in kinds if kind in INTEGER_PRODUCTS or _is_openvinos(kind, INTEGERS))
+    floating = sum(nodes for kind, nodes in kinds if kind in FLOAT_PRODUCTS or _is_openvinos(kind, FLOATS))
     if integer >= floating:
         return None
     return f"{candidate.id}: {integer} of {integer + floating} products ran in int8 on the device, its runtime computes the others in float"
+
+
+def _is_openvinos(kind: str, precisions: frozenset[str]) -> bool:
+    """Tell whether a kernel is a product of OpenVINO's, `Convolution u8`, that computes in one of these."""
+    layer, _, precision = kind.partition(" ")
+    return layer in OPENVINO_PRODUCTS and precision in precisions
 
 
 def _used(run: Run, candidate: str) -> str | None:

@@ -16,6 +16,7 @@ from edgeopt.report.fidelity import fidelity_lines
 from edgeopt.report.measurement import measurement_lines
 from edgeopt.report.placement_lines import placement_lines
 from edgeopt.report.sustained import sustained_lines
+from edgeopt.report.unchecked import unchecked_lines
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -41,6 +42,7 @@ def candidate_table(run: Run, pick: Pick) -> Group:
     if told:
         parts += [Text(line, overflow="fold") for line in told]
     parts += [Text(safe(f"placement: {line}"), overflow="fold") for line in placement_lines(run)]
+    parts += [Text(safe(f"not checked: {line}"), overflow="fold") for line in unchecked_lines(run)]
     parts += [Text(line, overflow="fold") for line in measurement_lines(run, pick)]
     surprises = [check.sentence for check in pick.prior if check.sentence is not None]
     parts += [Text(safe(f"expectation: {sentence}"), overflow="fold") for sentence in surprises]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def fit_shape(array: Array, spec: TensorSpec, shape: Sequence[Axis] | None, labe
 
 
 def fit_dtype(array: Array, spec: TensorSpec, label: str) -> Array:
-    """Convert where no value changes its meaning: within floats, from whole numbers that the target holds exactly.
+    """Convert where no value changes its meaning: within floats, from whole numbers that the target holds exactly, from real numbers to codes with a scale.
 
     Raises:
         SamplesError: samples-mismatch.
@@ -78,10 +79,19 @@ def fit_dtype(array: Array, spec: TensorSpec, label: str) -> Array:
     target = np.dtype(spec.dtype)
     if array.dtype == target:
         return array
+    if array.dtype.kind == "f" and spec.scale is not None:
+        return _codes(array, target, spec)
     pair = array.dtype.kind + target.kind
     if pair not in {"ff", "uf", "if", "uu", "ui", "iu", "ii", "bf", "bu", "bi"}:
         raise _dtype_mismatch(array, spec, label, "")
     return _converted(array, target, spec, label)
+
+
+def _codes(array: Array, target: np.dtype[Any], spec: TensorSpec) -> Array:
+    """Real numbers as the codes that the input takes: to the nearest, at the ends of the range the last."""
+    limits = np.iinfo(target.name)
+    codes = np.rint(np.nan_to_num(array).astype(np.float64) / float(spec.scale or 1)) + (spec.zero_point or 0)
+    return np.asarray(np.clip(codes, limits.min, limits.max), target)
 
 
 def _converted(array: Array, target: np.dtype[np.generic], spec: TensorSpec, label: str) -> Array:
@@ -93,6 +103,8 @@ def _converted(array: Array, target: np.dtype[np.generic], spec: TensorSpec, lab
         else:
             # Compared in both types: 2**64-1 rounds to a float that rounds back to something else.
             same = (converted.astype(array.dtype) == array) & ((converted >= 0) == (array >= 0))
+            # An infinity turns back into the smallest number there is, which it then seems to be.
+            same &= np.isfinite(converted)
     if not bool(np.all(same)):
         raise _dtype_mismatch(array, spec, label, " and holds values that this cannot hold")
     return converted

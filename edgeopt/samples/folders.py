@@ -11,7 +11,7 @@ from edgeopt.samples.images import ENDINGS
 
 MAX_FILES = 1_000_000
 KINDS = {".npy": ".npy files", ".npz": ".npz files"} | dict.fromkeys(ENDINGS, "images")
-FORMS = "Name a folder of images (jpg, png, bmp, webp), .npy or .npz files, one such file, or module:function."
+FORMS = "Name a folder of images (jpg, png, bmp, webp), .npy or .npz files, one such file, module:function, or texts (.txt, .jsonl) where the model takes tokens."
 
 
 def find_files(folder: Path, label: str, *, max_files: int = MAX_FILES) -> tuple[list[Path], str]:
@@ -21,7 +21,7 @@ def find_files(folder: Path, label: str, *, max_files: int = MAX_FILES) -> tuple
         SamplesError: samples-empty; samples-mismatch: more than one kind; samples-unreadable: too many files, or a folder cannot be listed.
     """
     found: dict[str, list[Path]] = {}
-    for count, path in enumerate(_walk(folder)):
+    for count, path in enumerate(walk(folder)):
         if count >= max_files:
             raise SamplesError(f"{label}: holds more than {max_files:,} files", hint="Name a smaller folder.")
         if kind := KINDS.get(path.suffix.lower()):
@@ -35,7 +35,7 @@ def find_files(folder: Path, label: str, *, max_files: int = MAX_FILES) -> tuple
     return sorted(files), kind
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """Files below `folder`; hidden ones and links to folders are passed over."""
 
     def refuse(error: OSError) -> None:

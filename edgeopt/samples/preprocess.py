@@ -42,20 +42,29 @@ def complete(
     depth, height, width = shape[-3:] if layout == "NCHW" else (shape[-1], shape[-3], shape[-2])
     filled: dict[str, Any] = {"layout": layout, "channels": given.channels or _channels(spec, shape, depth)}
     filled |= _size(given, spec, shape, (width, height), stated=settings is not None)
-    filled["dtype"] = given.dtype or ("float32" if spec.dtype == "float64" else spec.dtype)
+    coded = spec.scale is not None
+    filled["dtype"] = given.dtype or ("float32" if spec.dtype == "float64" or coded else spec.dtype)
     if filled["dtype"] not in ("float32", "uint8", "int8", "float16"):
         message = f"input '{spec.name}' takes {spec.dtype}, and images become float32, float16, uint8 or int8"
         raise SamplesError(message, hint="Save the samples as .npy or .npz files instead.", code="samples-mismatch")
     if settings is None and filled["dtype"].startswith("float"):
-        filled["scale"] = 1 / 255
+        filled |= _of_codes(spec) if coded else {"scale": 1 / 255}
     result = _replaced(given, filled, spec)
     if settings is None or any(getattr(settings, key) != value for key, value in filled.items()):
-        notes.append("images: " + _assumed(settings, result))
+        notes.append("images: " + _assumed(settings, result, coded=coded))
     if _looks_unscaled(given):
         notes.append(
             "preprocess: mean or std are below 1 while pixels are 0..255; if the model was trained on 0..1, set scale = 0.00392156862745098"
         )
     return result, tuple(notes)
+
+
+def _of_codes(spec: TensorSpec) -> dict[str, Any]:
+    """What makes the darkest pixel the first code of a quantised input, and the brightest the last, as converters quantise pictures."""
+    first = -128 if spec.dtype == "int8" else 0
+    step = float(spec.scale or 1)
+    offset = ((spec.zero_point or 0) - first) * step
+    return {"scale": step} | ({"mean": (offset,)} if offset else {})
 
 
 def _replaced(given: Preprocess, filled: dict[str, Any], spec: TensorSpec) -> Preprocess:
@@ -161,16 +170,15 @@ def _unsaid(spec: TensorSpec, shape: Sequence[Axis], what: str, key: str) -> Sam
     return SamplesError(message, hint=f"Set `{key}` under [preprocess] in edgeopt.toml.", code="samples-mismatch")
 
 
-def _assumed(settings: Preprocess | None, result: Preprocess) -> str:
+def _assumed(settings: Preprocess | None, result: Preprocess, *, coded: bool) -> str:
     """What follows from the model, in words."""
     size = result.crop or result.resize
     shown = f"{size[0]} x {size[1]}" if isinstance(size, tuple) else "their own size"
     text = f"{shown}, {result.channels}, {result.layout}, {result.dtype}, as the model's input says"
-    return (
-        text
-        if settings is not None or result.scale is None
-        else text + ", with pixels scaled to 0..1 (an assumption: see [preprocess])"
-    )
+    if settings is not None or result.scale is None:
+        return text
+    how = "as the codes of the quantised input" if coded else "scaled to 0..1"
+    return f"{text}, with pixels {how} (an assumption: see [preprocess])"
 
 
 def _looks_unscaled(settings: Preprocess) -> bool:

@@ -105,6 +105,9 @@ def random_array(generator: np.random.Generator, spec: TensorSpec, shape: tuple[
         return np.full(shape, "a")
     if spec.dtype in ("float16", "float32", "float64"):
         return generator.random(shape).astype(spec.dtype)
+    if spec.scale is not None:
+        limits = np.iinfo(spec.dtype)
+        return generator.integers(limits.min, limits.max, shape, dtype=np.dtype(spec.dtype), endpoint=True)
     if spec.dtype == "bool" or spec.dtype.lstrip("u") in ("int8", "int16", "int32", "int64"):
         return generator.integers(0, 2, shape).astype(spec.dtype)
     message = f"input '{spec.name}' is of type {spec.dtype}, of which random samples cannot be made"

@@ -59,6 +59,8 @@ def tails(clean: Sequence[Block], shares: Sequence[float], nothing: str) -> list
     everything = sorted(latency / 1e6 for block in clean for latency in block.latencies_ns)
     if not everything:
         return [Level(reason=nothing) for _ in shares]
+    if any(block.latencies_are != "each" for block in clean):
+        return [Level(reason="the device's program tells one value of a block, not each inference") for _ in shares]
     worth = effective_count([block.latencies_ns for block in clean])
     found = []
     for share in shares:

@@ -20,6 +20,7 @@ from edgeopt.select.guard import worse_than_original
 from edgeopt.select.limits import broken_limits
 from edgeopt.select.more_time import to_decide_limit, to_tell_apart
 from edgeopt.select.objection import Objection, failure_of, measurement_doubts, why
+from edgeopt.select.open_rivals import open_rivals
 from edgeopt.select.prior import compare
 from edgeopt.select.ranking import Weighted, behind, best_of, frontier, shown
 from edgeopt.select.wording import interval, number
@@ -43,17 +44,24 @@ def choose(run: Run, goal: Goal, summaries: Sequence[Summary]) -> Pick:
         summaries: of `summarise(run)`.
 
     Returns:
-        `picked`; or `goal-not-met` when everything measured is certainly out; or `inconclusive` when a better measurement might say otherwise.
+        `picked`; or `goal-not-met` when everything measured is certainly out; or `inconclusive` when a better measurement might say otherwise, be it of one candidate that might be better than the best.
     """
     against = {s.candidate: objections(run, goal, s, summaries) for s in summaries}
     feasible = [s for s in summaries if not against[s.candidate]]
     lost = {name: _sentence(found) for name, found in against.items() if found}
+    best: Summary | None = None
     if feasible:
-        best: Summary | None = (first := best_of(feasible, goal))
-        status, reason = _picked(first, goal, feasible)
+        first = best_of(feasible, goal)
+        rivals = open_rivals(run, goal, first, [s for s in summaries if _is_doubtful(against[s.candidate])])
+        best = None if rivals else first
+        status, reason = _still_open(first, rivals, against) if rivals else _picked(first, goal, feasible)
         lost |= {s.candidate: behind(s, first, feasible, goal) for s in feasible if s is not first}
+        lost |= (
+            {first.candidate: f"may not be the best: {_named(rivals)} could not be measured well enough"}
+            if rivals
+            else {}
+        )
     else:
-        best = None
         status, reason = _nothing(run, goal, summaries, against)
     sound = feasible or [s for s in summaries if not _unsound(run, s)]
     return Pick(
@@ -121,6 +129,20 @@ def _nothing(
         "goal-not-met",
         f"the nearest to it, {nearest.candidate}, does not keep it: {_sentence(against[nearest.candidate])}",
     )
+
+
+def _still_open(
+    first: Summary, rivals: Sequence[Summary], against: Mapping[str, Sequence[Objection]]
+) -> tuple[Status, str]:
+    """Say why there is no pick although some candidate was measured well."""
+    rival = rivals[0]
+    return "inconclusive", (
+        f"{_named(rivals)} may be better than {first.candidate}, the best of what could be measured; {rival.candidate}: {_sentence(against[rival.candidate])}"
+    )
+
+
+def _named(summaries: Sequence[Summary]) -> str:
+    return ", ".join(s.candidate for s in summaries)
 
 
 def _known(goal: Goal, summaries: Sequence[Summary]) -> Goal:

@@ -14,7 +14,7 @@ from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.pick import Summary
 from edgeopt.domain.prior import Prior, PriorCheck
-from edgeopt.domain.run import Candidate, Scenario
+from edgeopt.domain.run import Candidate, Scenario, plain_provider
 from edgeopt.select.blocks import ORIGINAL
 from edgeopt.select.wording import megabytes, ms, number
 
@@ -22,7 +22,6 @@ FACTOR = 3.0
 """Beyond this factor a prediction counts: about three standard deviations of what two parameters leave unexplained (1.3 to 1.5 on CPUs)."""
 RUNTIME_BYTES = 46_000_000
 """Peak of a process that has imported numpy and onnxruntime 1.32 on x86-64, measured; the model comes on top of it."""
-CPU = "CPUExecutionProvider"
 AS_GIVEN = "as given"
 """The encoding of recipes that change no number."""
 _INT8_INSTRUCTION = "asimddp"
@@ -152,7 +151,7 @@ def _foreign(candidate: Candidate, scenario: Scenario) -> str | None:
     """Why the rates say nothing of a candidate, whatever the board."""
     if scenario != "single-stream":
         return f"rates are of one inference after the other, the scenario is {scenario}"
-    if candidate.setting.provider != CPU:
+    if candidate.setting.provider != plain_provider(candidate.setting.runtime):
         return f"rates are of the CPU, not of {candidate.setting.provider}"
     return None
 

@@ -6,14 +6,14 @@ on all eight). So threads, clusters and the runtime's spinning are tried, briefl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from edgeopt.domain.device import Profile
 from edgeopt.domain.goal import Goal, Objective
-from edgeopt.domain.run import Block, MeasurePlan, Setting
+from edgeopt.domain.run import ON_GPU, Block, MeasurePlan, Precision, Setting, plain_provider, plain_setting
 from edgeopt.select.blocks import EXCLUDING, block_ms, is_timed
 from edgeopt.select.rounds import OVERHEAD_S
 from edgeopt.select.wording import number
@@ -34,7 +34,8 @@ SHORT_MAX_S = 1.0
 SHORT_INFERENCES = 5
 SHORT_COOL_DOWN_S = 5.0
 """Of a short block: enough to tell 20 % apart, with its process about two seconds on a desktop and four on a Pi."""
-CPU = "CPUExecutionProvider"
+BF16, FP16 = frozenset({"avx512_bf16", "amx_bf16"}), "asimdhp"
+"""CPU flags, by the kernel's names, of arithmetic in half precision."""
 ACCELERATORS = (
     "TensorrtExecutionProvider",
     "CUDAExecutionProvider",
@@ -45,6 +46,8 @@ ACCELERATORS = (
     "XnnpackExecutionProvider",
 )
 """Providers of onnxruntime that may beat its own CPU kernels on a board."""
+OPENVINO_DEVICES = ("GPU", "NPU")
+"""What OpenVINO may compute on besides the CPU."""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,13 +58,15 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def label(setting: Setting) -> str:
-    """Return a setting in a few letters: `all`, `2`, `big4`, `2 nospin`, `cuda`. An affinity is called big, since no other is offered."""
+    """Return a setting in a few letters: `all`, `2`, `big4`, `2 nospin`, `cuda`, `all bf16`. An affinity is called big, since no other is offered. The runtime is not told: its variants have names of their own."""
     count = setting.threads or len(setting.affinity)
     words = [f"{'big' if setting.affinity else ''}{count or 'all'}"]
-    if setting.provider != CPU:
+    if setting.provider != plain_provider(setting.runtime):
         words = [setting.provider.removesuffix("ExecutionProvider").lower(), *(words if count else [])]
+    words = ["gpu"] if setting.runtime in ON_GPU else words
     words += ["nospin"] if setting.spinning is False else []
     words += ["noarena"] if setting.arena is False else []
+    words += [setting.precision] if setting.precision is not None else []
     return " ".join(words)
 
 
@@ -71,10 +76,10 @@ def offers(facts: Mapping[str, Any], objective: Objective, *, memory_limited: bo
     Args:
         facts: of the agent's probe.
         objective: the size of a file does not depend on how it is run.
-        memory_limited: the goal limits memory, so the arena counts.
+        memory_limited: the goal limits memory, so ONNX Runtime's arena counts.
         runtime: the runtime's name.
     """
-    plain = Setting(runtime=runtime)
+    plain = plain_setting(runtime)
     if objective == "size":
         return _labelled([plain])
     cores = facts.get("cpu") or {}
@@ -82,14 +87,31 @@ def offers(facts: Mapping[str, Any], objective: Objective, *, memory_limited: bo
     usable = cores.get("usable_cores") or cores.get("cores") or 1
     widest = len(big) or usable
     settings = [plain]
-    settings += [Setting(runtime=runtime, threads=widest, affinity=big)] if big else []
-    settings += [Setting(runtime=runtime, threads=count, affinity=big) for count in (2, 1) if count < widest]
-    settings += [Setting(runtime=runtime, provider=provider) for provider in _providers(facts, runtime)]
-    if usable > 1:
-        settings.append(Setting(runtime=runtime, spinning=False))
-    if memory_limited or objective == "memory":
-        settings.insert(1, Setting(runtime=runtime, arena=False))
+    if runtime in ON_GPU:
+        return _labelled([plain, *(_with(plain, precision=precision) for precision in _precisions((), runtime))])
+    settings += [_with(plain, threads=widest, affinity=big)] if big else []
+    settings += [_with(plain, threads=count, affinity=big) for count in (2, 1) if count < widest]
+    settings += [_with(plain, provider=provider) for provider in _providers(facts, runtime)]
+    settings += [_with(plain, precision=precision) for precision in _precisions(cores.get("features") or (), runtime)]
+    if runtime == "onnxruntime" and usable > 1:
+        settings.append(_with(plain, spinning=False))
+    if runtime == "onnxruntime" and (memory_limited or objective == "memory"):
+        settings.insert(1, _with(plain, arena=False))
     return _labelled(settings)
+
+
+def _with(setting: Setting, **changes: Any) -> Setting:
+    return msgspec.structs.replace(setting, **changes)
+
+
+def _precisions(features: Collection[str], runtime: str) -> list[Precision]:
+    """Half precisions that the CPU has arithmetic for and the runtime can be told to use: answers change by them, so they answer for themselves."""
+    has = set(features)
+    if runtime == "tensorrt":
+        return ["fp16"]
+    if runtime == "openvino" and not BF16.isdisjoint(has):
+        return ["bf16"]
+    return ["fp16"] if runtime in ("openvino", "ncnn") and FP16 in has else []
 
 
 def _labelled(settings: Sequence[Setting]) -> tuple[Offer, ...]:
@@ -117,7 +139,7 @@ def big_cores(clusters: Sequence[Mapping[str, Any]]) -> tuple[int, ...]:
 
 def _providers(facts: Mapping[str, Any], runtime: str) -> list[str]:
     has = {name for item in facts.get("runtimes") or () if item.get("name") == runtime for name in item["providers"]}
-    return [name for name in ACCELERATORS if name in has]
+    return [name for name in (*ACCELERATORS, *OPENVINO_DEVICES) if name in has]
 
 
 def short_plan(plan: MeasurePlan) -> MeasurePlan:
@@ -145,17 +167,28 @@ class ScreenOutlook(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int | None
 
 
-def screen_outlook(plan: MeasurePlan, profile: Profile, goal: Goal, variants: int) -> ScreenOutlook:
-    """Return what can be said of the screen before the board is asked: its cores are the profile's, all alike."""
+def screen_outlook(plan: MeasurePlan, profile: Profile, goal: Goal, variants: Mapping[str, int]) -> ScreenOutlook:
+    """Return what can be said of the screen before the board is asked: its cores are the profile's, all alike.
+
+    Args:
+        plan: what it is measured by.
+        profile: of the board.
+        goal: its objective, and whether it limits memory.
+        variants: runtime -> number of variants that it runs.
+    """
+    if plan.settings == "fixed":
+        return ScreenOutlook(seconds=0.0, candidates=None)
     facts = {"cpu": {"usable_cores": profile.cores or ASSUMED_CORES}}
     limited = goal.max_memory_mb is not None
-    offered = offers(facts, goal.objective, memory_limited=limited, runtime=profile.runtimes[0])
-    screened = min(variants, 2)
-    offered = affordable(offered, screened, short_block_s(plan), plan.budget_s)
-    if plan.settings == "fixed" or len(offered) == 1:
-        return ScreenOutlook(seconds=0.0, candidates=None)
-    seconds = len(offered) * screened * short_block_s(plan)
-    return ScreenOutlook(seconds=seconds, candidates=variants * KEPT + 1)
+    share_s = None if plan.budget_s is None else plan.budget_s / max(1, len(variants))
+    seconds, candidates = 0.0, 1
+    for runtime, count in variants.items():
+        screened = min(count, 2)
+        offered = offers(facts, goal.objective, memory_limited=limited, runtime=runtime)
+        offered = affordable(offered, screened, short_block_s(plan), share_s)
+        seconds += len(offered) * screened * short_block_s(plan) if len(offered) > 1 else 0.0
+        candidates += count * min(len(offered), KEPT)
+    return ScreenOutlook(seconds=seconds, candidates=candidates if seconds else None)
 
 
 def affordable(offered: Sequence[Offer], variants: int, block_s: float, budget_s: float | None) -> tuple[Offer, ...]:

@@ -1,4 +1,4 @@
-"""Addresses of devices, as people write them: `local:` and `ssh://[user@]host[:port]`. Pure.
+"""Addresses of devices, as people write them: `local:`, `ssh://[user@]host[:port]`, `adb://SERIAL` and `adb://host:port`. Pure.
 
 What is refused here never reaches a resolver, a command line or a log: control characters, passwords, and names that a program could take for an option.
 """
@@ -12,11 +12,12 @@ import msgspec
 
 from edgeopt.errors import ConfigError
 
-ALLOWED = "allowed are local: and ssh://[user@]host[:port]"
+ALLOWED = "allowed are local:, ssh://[user@]host[:port], and for phones adb://SERIAL, adb://host:port and adb:// (the only one that is connected)"
 MAX_LENGTH = 512
 
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252})")
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+$-]{0,254}")
+_SERIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ZONE = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.-]{0,31}")
 
 
@@ -32,7 +33,20 @@ class SshAddress(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
 
 
-Address = LocalAddress | SshAddress
+class AdbAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """A phone: of this serial number, over the network when there is a port, or the only one that is connected when `serial` is None."""
+
+    serial: str | None = None
+    port: int | None = None
+
+    @property
+    def place(self) -> str:
+        """`host:port`, as adb writes it; only where there is a port."""
+        host = f"[{self.serial}]" if ":" in (self.serial or "") else self.serial
+        return f"{host}:{self.port}"
+
+
+Address = LocalAddress | SshAddress | AdbAddress
 
 
 def parse_address(text: str) -> Address:
@@ -45,6 +59,8 @@ def parse_address(text: str) -> Address:
         raise ConfigError(f"the address {text[:80]!r} holds a space, a control character or is too long; {ALLOWED}")
     if text == "local:":
         return LocalAddress()
+    if text.startswith("adb://"):
+        return _parse_adb(text.removeprefix("adb://"), text)
     if not text.startswith("ssh://"):
         raise ConfigError(f"{text!r} is not an address; {ALLOWED}", hint="For example: ssh://pi@raspberrypi.local")
     return parse_hop(text.removeprefix("ssh://"), whole=text)
@@ -69,10 +85,25 @@ def parse_hop(rest: str, *, whole: str | None = None) -> SshAddress:
     return SshAddress(host=_check_host(host, whole), user=user or None, port=port)
 
 
+def _parse_adb(rest: str, whole: str) -> AdbAddress:
+    if rest.startswith("[") or ":" in rest:
+        host, port = _split_port(rest, whole)
+        if port is None:
+            raise ConfigError(f"the address {whole!r} has no port; write adb://host:5555")
+        return AdbAddress(serial=_check_host(host, whole), port=port)
+    if rest and not _SERIAL.fullmatch(rest):
+        raise ConfigError(
+            f"{rest!r} in the address {whole!r} is not a serial number; `adb devices` lists those of the phones that are connected"
+        )
+    return AdbAddress(serial=rest or None)
+
+
 def format_address(address: Address) -> str:
     """Write an address so that `parse_address` gives it back."""
     if isinstance(address, LocalAddress):
         return "local:"
+    if isinstance(address, AdbAddress):
+        return f"adb://{address.serial or '' if address.port is None else address.place}"
     user = f"{address.user}@" if address.user else ""
     host = f"[{address.host}]" if ":" in address.host else address.host
     port = f":{address.port}" if address.port is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeopt.transport.address import LocalAddress, parse_address
+from edgeopt.transport.address import AdbAddress, LocalAddress, parse_address
 from edgeopt.transport.link import Link
 
 STALL_TIMEOUT_S = 20.0
@@ -23,7 +23,7 @@ def open_link(
     """Open the way to a device.
 
     Args:
-        address: `local:` or `ssh://[user@]host[:port]`.
+        address: `local:`, `ssh://[user@]host[:port]`, `adb://SERIAL` or `adb://host:port`.
         known_hosts: edgeopt's own file of trusted host keys; need not exist.
         identity: private key file; only it is offered.
         connect_timeout_s: for each of connection, key exchange and authentication; `ConnectTimeout` of the SSH configuration overrides it.
@@ -39,6 +39,12 @@ def open_link(
         from edgeopt.transport.local import LocalLink
 
         return LocalLink(name=name or address, stall_timeout_s=stall_timeout_s)
+    if isinstance(parsed, AdbAddress):
+        from edgeopt.transport.adb import connect as connect_phone
+
+        return connect_phone(
+            parsed, connect_timeout_s=connect_timeout_s, name=name or address, stall_timeout_s=stall_timeout_s
+        )
     from edgeopt.transport.ssh import connect
 
     return connect(

@@ -14,6 +14,7 @@ import termios
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import paramiko
@@ -62,6 +63,20 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
         return self.stall_timeout_s * 0.75
 
 
+class _Tunnel:
+    """A channel as the socket of the next conversation: closing it after the way is gone is no error. Paramiko raises one in its thread, before that has told whoever waits for it."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._channel, name)
+
+    def close(self) -> None:
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            self._channel.close()
+
+
 class Connection:
     """A connection through one server or several; closing it closes all of them."""
 
@@ -75,13 +90,13 @@ class Connection:
         """The last server's."""
         return self._transports[-1]
 
-    def next_socket(self, hop: Hop, label: str, timeout_s: float) -> socket.socket | paramiko.Channel:
+    def next_socket(self, hop: Hop, label: str, timeout_s: float) -> Any:
         """Return what the conversation with the next server runs on: the socket, or a tunnel from the last server. Raises LinkError."""
         if not self._transports:
             return self._wire
         try:
-            return self.transport.open_channel(
-                "direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=timeout_s
+            return _Tunnel(
+                self.transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=timeout_s)
             )
         except paramiko.ChannelException as error:
             if error.code == 1:

@@ -26,7 +26,7 @@ def _needs_runtime(python: str) -> None:
 
 
 def version_on(client: Client) -> str:
-    return client.call("probe")["runtimes"][-1]["version"]
+    return [item["version"] for item in client.call("probe")["runtimes"] if item["name"] == "onnxruntime"][-1]
 
 
 def install_model(client: Client, tmp_path: Path, model: bytes, answer: Any, **changes: Any) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 import io
 import sys
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import edgeopt_agent
 from edgeopt import __version__
-from edgeopt.measure.agent_zip import build_agent, main, without_docstrings
+from edgeopt.measure.agent_zip import build_agent, main, make_agent, without_docstrings
 
 PACKAGE = Path(edgeopt_agent.__file__).parent
 
@@ -115,8 +117,17 @@ def test_texts_that_are_statements_go(source: bytes, expected: bytes) -> None:
 
 def test_the_zipapp_is_the_same_every_time() -> None:
     first = build_agent()
-    build_agent.cache_clear()
+    make_agent.cache_clear()
     assert build_agent() == first
+
+
+def test_threads_that_want_the_zipapp_at_once_wait_for_one_of_them() -> None:
+    make_agent.cache_clear()
+    all_there = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as threads:
+        agents = [threads.submit(lambda: (all_there.wait(20), build_agent())[1]) for _ in range(8)]
+    assert len({agent.result() for agent in agents}) == 1
+    assert make_agent.cache_info().misses == 1
 
 
 def test_the_zipapp_is_written_for_make_agent(tmp_path: Path) -> None:

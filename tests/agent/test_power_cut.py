@@ -6,6 +6,7 @@ mounted: that is what a board finds when it boots again. The moments are drawn u
 
 from __future__ import annotations
 
+import filecmp
 import os
 import random
 import re
@@ -75,6 +76,14 @@ def wait_until_stopped(pid: int) -> None:
     assert os.WIFSTOPPED(status), "the writer failed"
 
 
+def freeze(image: Path, copy: Path) -> None:
+    """Copy an image of one moment: the kernel may be in the middle of a commit that the stopped writer waits for."""
+    while True:
+        shutil.copyfile(image, copy)
+        if filecmp.cmp(image, copy, shallow=False):
+            return
+
+
 def check_image(image: Path, folder: Path, done: list[str]) -> str:
     """Mount a copy as a board would, heal, and check; returns what `current` is. `done` are the digests reported before the cut."""
     subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True, capture_output=True)
@@ -132,7 +141,7 @@ def test_a_power_cut_at_any_moment_leaves_a_whole_release(disk: tuple[Path, Path
             time.sleep(moments.uniform(0, LONGEST_GAP_S))
             writer.send_signal(signal.SIGSTOP)
             wait_until_stopped(writer.pid)
-            shutil.copyfile(image, copy)
+            freeze(image, copy)
             said = reported(writer.stdout.fileno(), said)
             try:
                 found.append(check_image(copy, mounted, re.findall("[0-9a-f]{64}", said.decode())))

@@ -313,12 +313,42 @@ class TestBoardAndPython:
             {
                 "/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0",
                 "/proc/device-tree/compatible": "raspberrypi,4-model-b\0brcm,bcm2711\0",
+                "/proc/cpuinfo": PI4,
             },
         )
         assert board.facts(root) == {
             "dt_model": "Raspberry Pi 4 Model B Rev 1.4",
             "dt_compatible": ["raspberrypi,4-model-b", "brcm,bcm2711"],
+            "cpuinfo": {"model": "Raspberry Pi 4 Model B Rev 1.4", "hardware": "BCM2835"},
+            "virtual": None,
+            "virtual_reason": "nothing shows that it is a virtual machine",
         }
+
+    def test_an_older_kernel_of_a_pi_names_its_chip(self) -> None:
+        assert board.parse_identity("processor\t: 0\nHardware\t: BCM2835\nRevision\t: a02082\n") == {
+            "hardware": "BCM2835",
+            "revision": "a02082",
+        }
+
+    @given(st.text())
+    def test_any_cpuinfo_names_a_board_or_none(self, text: str) -> None:
+        found = board.parse_identity(text)
+        assert set(found) <= {"model", "hardware", "revision"}
+        assert all(value and value.isprintable() and len(value) <= 120 for value in found.values())
+
+    def test_qemu_is_known_also_where_it_has_the_name_of_a_board(self, tmp_path: Path) -> None:
+        """Its machine `virt` by the device tree, its Raspberry Pis by their SD card."""
+        pi = {"/proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0"}
+        virt = {"/proc/device-tree/compatible": "raspberrypi,4-model-b\0linux,dummy-virt\0"}
+        card = {"/sys/block/mmcblk0/device/name": "QEMU!\n"}
+        true_card = {"/sys/block/mmcblk0/device/name": "SC32G\n"}
+
+        shows = [
+            board.facts(tree(tmp_path / str(number), {**pi, **files}))["virtual"]
+            for number, files in enumerate((virt, card, true_card))
+        ]
+
+        assert shows == ["its device tree says linux,dummy-virt", "its SD card is called QEMU!", None]
 
     def test_no_device_tree_has_a_reason(self, tmp_path: Path) -> None:
         facts = board.facts(str(tmp_path))

@@ -46,6 +46,32 @@ class TestVerb:
         assert not (root / "blobs" / digest).exists()
         assert locked.call("have", digests=[digest])["missing"] == []
 
+    def test_a_wheel_that_another_runtime_has_is_linked_and_not_sent_again(self, locked: Client, root: Path) -> None:
+        numpy, first, second = (locked.put(wheel({f"{name}/__init__.py": name.encode()})) for name in ("np", "a", "b"))
+        one = locked.call("runtime", name="onnxruntime", version="1.0", wheels=[row(first), row(numpy, "np.whl")])
+        assert locked.call("have", digests=[numpy])["missing"] == []
+        two = locked.call("runtime", name="litert", version="2.0", wheels=[row(second), row(numpy, "np.whl")])
+        shared = [Path(made["site"]) / "np/__init__.py" for made in (one, two)]
+        assert shared[1].read_bytes() == b"np"
+        assert shared[0].samefile(shared[1]), "it takes no room again"
+        assert (Path(two["site"]) / "b/__init__.py").read_bytes() == b"b"
+        assert not (Path(two["site"]) / "a").exists()
+
+    def test_what_was_shared_outlives_the_runtime_that_it_came_with(self, locked: Client) -> None:
+        numpy, first, second = (locked.put(wheel({f"{name}.py": name.encode()})) for name in ("np", "a", "b"))
+        locked.call("runtime", name="litert", version="1.0", wheels=[row(first), row(numpy)])
+        newer = locked.call("runtime", name="litert", version="2.0", wheels=[row(second), row(numpy)])
+        assert locked.call("collect", keep=[])["freed_bytes"] > 0
+        assert (Path(newer["site"]) / "np.py").read_bytes() == b"np"
+        assert locked.call("have", digests=[first, numpy])["missing"] == [first]
+
+    def test_a_runtime_without_a_note_of_its_files_shares_nothing(self, locked: Client, root: Path) -> None:
+        """One that was unpacked by an older agent: its wheels are sent again."""
+        numpy = locked.put(wheel({"np.py": b"np"}))
+        made = locked.call("runtime", name="onnxruntime", version="1.0", wheels=[row(numpy)])
+        (Path(made["site"]).parent / "files.json").unlink()
+        assert locked.call("have", digests=[numpy])["missing"] == [numpy]
+
     def test_unpacking_again_is_done(self, locked: Client) -> None:
         digest = locked.put(wheel({"a.py": b"A"}))
         args = {"name": "onnxruntime", "version": "1.0", "wheels": [row(digest)]}

@@ -174,6 +174,18 @@ class TestLock:
 
 
 class TestEphemeral:
+    def test_the_disk_of_the_root_that_stays_is_told_without_making_it(
+        self, start: Callable[..., Client], tmp_path: Path
+    ) -> None:
+        home = tmp_path / "home"
+        home.mkdir()
+        told = start("--ephemeral", "--runtimes", str(home / ".edgeopt" / "runtimes")).call("probe")
+
+        assert told["lasting_disk"]["path"] == str(home)
+        assert told["lasting_disk"]["writable"]
+        assert told["disk"]["path"] != str(home)
+        assert list(home.iterdir()) == []
+
     def test_nothing_is_left(self, start: Callable[..., Client], root: Path) -> None:
         client = start("--ephemeral")
         client.put(b"content")

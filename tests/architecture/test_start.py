@@ -43,3 +43,28 @@ def test_the_public_names_are_the_commands() -> None:
     assert sorted(edgeopt.__all__) == ["__version__", "bench", "compile", "deploy"]
     for name in edgeopt.__all__:
         assert getattr(edgeopt, name)
+
+
+def test_ctrl_c_in_a_callback_of_the_interpreter_is_not_lost() -> None:
+    """There it cannot be raised: Python prints a traceback and goes on, unless it comes again."""
+    script = (
+        "import os, signal, time, weakref\n"
+        "from edgeopt.cli import main as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Module: pass\n"
+        "def callback(gone):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    for _ in range(100): pass\n"  # Python looks for signals when it jumps back
+        "def work(standalone_mode):\n"
+        "    module = Module()\n"
+        "    watched = weakref.ref(module, callback)\n"
+        "    del module\n"
+        "    time.sleep(30)\n"
+        "cli.edgeopt.main = work\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=50)
+
+    assert done.returncode == 130
+    assert done.stderr.startswith("error[interrupted]: stopped")
+    assert "Traceback" not in done.stderr

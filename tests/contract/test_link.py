@@ -1,4 +1,4 @@
-"""What every way to a device does, and what it never does: one suite over this computer, a real SSH server, and the fake."""
+"""What every way to a device does, and what it never does: one suite over this computer, a real SSH server, adb's client with a phone of our own, and the fake."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from edgeopt.transport.link import Link
 from edgeopt.transport.local import LocalLink
 from edgeopt.transport.open import open_link
 from edgeopt.transport.process import OUTPUT_LIMIT_BYTES, STDERR_TAIL_BYTES
+from tests.fakes.adbd import Phone, adb_server, start_phone
 from tests.fakes.fake_link import FakeCommand, FakeDevice, FakeLink
 from tests.sshd import Sshd, start_sshd
 
@@ -119,7 +120,25 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     server.stop()
 
 
-@pytest.fixture(params=["local", pytest.param("ssh", marks=[pytest.mark.ssh, pytest.mark.xdist_group("ssh")]), "fake"])
+@pytest.fixture(scope="module")
+def phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    made = start_phone(tmp_path_factory.mktemp("phone") / "files")
+    with adb_server(tmp_path_factory.mktemp("adb")) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield made
+    made.stop()
+
+
+WAYS = [
+    "local",
+    pytest.param("ssh", marks=[pytest.mark.ssh, pytest.mark.xdist_group("ssh")]),
+    pytest.param("adb", marks=pytest.mark.xdist_group("adb contract")),
+    "fake",
+]
+
+
+@pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
     if request.param == "local":
         made = _here(LocalLink(stall_timeout_s=1.0), tmp_path / "device")
@@ -127,6 +146,11 @@ def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Way]:
         server: Sshd = request.getfixturevalue("sshd")
         link = open_link(server.address, known_hosts=server.known_hosts, identity=server.identity, stall_timeout_s=3.0)
         made = _here(link, tmp_path / "device")
+    elif request.param == "adb":
+        made = _here(
+            open_link(request.getfixturevalue("phone").address, known_hosts=tmp_path, stall_timeout_s=3.0),
+            tmp_path / "device",
+        )
     else:
         made = _fake()
     yield made

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,17 @@ PRINTS = {
 }
 """Which schema describes the object of a command, where the first word of the command is not its name."""
 
-QUICK = ("--rounds", "2", "--block-seconds", "0.02", "--accept-disturbed", "--settings", "fixed")
+QUICK = (
+    *("--rounds", "2", "--block-seconds", "0.02", "--accept-disturbed", "--settings", "fixed"),
+    *("--runtimes", "onnxruntime", "--budget", "instant"),
+)
 """Enough to run every part; the figures are not looked at."""
+
+AS_AN_APPLICATION = """
+import os, sys
+sys.path.insert(0, os.path.expanduser("~/.edgeopt/agent/edgeopt_agent.pyz"))
+"""
+"""How a script on a board begins that uses the agent's package, as an application there does."""
 
 
 @dataclass
@@ -42,18 +53,39 @@ class Computer:
     board_root: Path
     environment: dict[str, str] = field(default_factory=dict)
 
+    def _environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if k != "EDGEOPT_DEBUG"}
+        return inherited | {"EDGEOPT_HOME": str(self.home)} | self.environment
+
     def run(self, *args: str, timeout_s: float = 240, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if k != "EDGEOPT_DEBUG"}
         return subprocess.run(
             [sys.executable, "-m", "edgeopt.cli.main", *args],
             cwd=self.project,
-            env=environment | {"EDGEOPT_HOME": str(self.home)} | self.environment,
+            env=self._environment(),
             capture_output=True,
             text=True,
             timeout=timeout_s,
             input=stdin or "",  # nobody is there to answer
             check=False,
         )
+
+    @contextlib.contextmanager
+    def started(self, *args: str) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs beside the test; it is ended with the block."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgeopt.cli.main", *args],
+            cwd=self.project,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
 
     def ok(self, *args: str) -> str:
         done = self.run(*args)
@@ -66,6 +98,22 @@ class Computer:
         document = json.loads(self.ok(*args, "--json"))
         validate(document, schema_of(args))
         return document
+
+    def brought(self, device: str, *runtimes: str, timeout_s: float = 240) -> Any:
+        """`device setup` of runtimes, as an object; skips the test when the package index is out of reach."""
+        named = [word for runtime in runtimes for word in ("--runtime", runtime)]
+        done = self.run("device", "setup", device, *named, "--json", timeout_s=timeout_s)
+        if "error[fetch-failed]" in done.stderr:
+            pytest.skip(f"no package index: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        validate(document, schema_of(("device", "setup")))
+        return document["setup"]
+
+    def installed(self, device: str, app: str) -> Any:
+        """An app of a board, as `status` tells it."""
+        (found,) = [a for a in self.json("status", "--device", device)["status"]["apps"] if a["app"] == app]
+        return found
 
     def fails(self, exit_code: int, word: str, *args: str) -> str:
         """The command ends with this code and word, and says something; returns what it says."""

@@ -64,6 +64,43 @@ def test_deploy_status_rollback_and_load(computer: Computer) -> None:
     )
 
 
+def test_every_runtime_races_in_one_table_and_the_application_opens_what_won(computer: Computer) -> None:
+    """LiteRT's process is far smaller than the others', so its file is the pick, by measurement."""
+    runtimes = ("openvino", "litert", "ncnn")
+    for module in ("openvino", "ai_edge_litert", "ncnn", "pnnx"):
+        pytest.importorskip(module)
+    quick = [word for word in QUICK if word not in ("--runtimes", "onnxruntime")]
+    told = ("--samples", "samples", "--device", "board", "--app", "app", "--min-agreement", "0.5")
+    document = computer.json(
+        "deploy", "model.onnx", *told, *quick, "--recipes", ",".join(runtimes), "--objective", "memory"
+    )
+    found = {summary["variant"]: summary for summary in document["candidates"]}
+    assert set(found) == {"original", *runtimes}
+    assert all(found[name]["agreement"] == 1.0 for name in runtimes), "the device's own answers"
+    assert all(found[name]["p50_ms"] > 0 for name in found)
+    assert document["pick"]["variant"] in ("litert", "ncnn")
+    status = computer.json("status", "--device", "board")["status"]["apps"][0]
+    assert status["setting"]["runtime"] == document["pick"]["variant"]
+    assert status["healthy_files"]
+    script = (
+        f"import sys; sys.path.insert(0, {str(computer.board_root / 'agent' / 'edgeopt_agent.pyz')!r})\n"
+        f"import numpy as np; from edgeopt_agent import load\n"
+        f"print(load('app', root={str(computer.board_root)!r})(np.zeros((1, 3, 8, 8), 'float32'))[0].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "(1, 5)\n"
+
+
+def test_a_runtime_that_is_not_on_the_board_is_named_before_anything_is_built(computer: Computer) -> None:
+    """With what brings it; the interpreter of this board has nothing but the standard library."""
+    computer.ok("device", "add", "bare", "--profile", "local", "--address", "local:", "--python", "/usr/bin/python3")
+    said = computer.fails(
+        4, "runtime-missing", "bench", "model.onnx", "--device", "bare", "--recipes", "openvino", *QUICK
+    )
+    assert "edgeopt device setup bare" in said
+    assert not (computer.home / "cache" / "variants").exists(), "nothing was built"
+
+
 def test_the_table_has_a_line_and_a_reason_for_everybody(computer: Computer) -> None:
     """Every candidate and every skipped variant is named; losers have a sentence."""
     said = computer.ok(*DEPLOY)
@@ -115,7 +152,8 @@ def test_compile_without_samples_draws_pictures_and_says_so(computer: Computer) 
     assert "pixels are taken as 0..1" in said.stderr
     assert "100 synthetic inputs; yours may agree less" in said.stdout
     static = next(v for v in document["variants"] if v["name"] == "int8-static")
-    assert static["recipe"]["title"].endswith("calibrated on synthetic inputs, since no samples were given")
+    on = "calibrated on synthetic inputs (drawn pictures of seed 0), since no samples were given"
+    assert static["recipe"]["title"].endswith(on)
     assert static["fidelity"]["synthetic"]
     assert static["fidelity"]["agreement_lower"] is None
 

@@ -177,9 +177,12 @@ def test_a_damaged_release_is_said_and_the_next_deploy_mends_it(computer: Comput
 
 
 def test_one_profile_is_shown_with_its_facts(computer: Computer) -> None:
-    said = computer.ok("profiles", "pi4")
+    said = computer.ok("profiles", "show", "pi4")
 
-    assert "  cores: 4" in said.splitlines()
+    assert "  cores: 4 x Cortex-A72 at 1.8 GHz" in said.splitlines()
+    assert computer.ok("profiles", "pi4") == said
+    assert computer.ok("profiles", "list") == computer.ok("profiles")
+    computer.fails(2, "unknown-profile", "profiles", "show", "pi99")
     computer.fails(2, "unknown-profile", "profiles", "pi99")
 
 
@@ -262,13 +265,13 @@ def test_a_fault_of_edgeopt_is_a_sentence_unless_the_developer_asks(tmp_path: Pa
 
 
 def test_settings_are_compared_before_the_rounds_and_the_run_says_so(computer: Computer) -> None:
-    """On a machine with one core there is nothing to compare."""
+    """On a machine with one core there is nothing to compare; elsewhere any of them may win."""
     document = computer.json(*BENCH, "--recipes", "original,int8-dynamic", "--settings", "auto")
 
     raw = computer.json("runs", "show", "last", "--raw")
     tried = {block["candidate"].split("@")[1] for block in raw["screen_blocks"]}
     left = {c["id"].split("@")[1] for c in raw["candidates"]}
-    assert "all" in left
+    assert left
     assert tried == (left | set(document["pruned_settings"]) if tried else set())
     assert raw["plan"]["settings"] == "auto"
     checked = {check["candidate"] for check in raw["output_checks"]}

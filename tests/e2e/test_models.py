@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -14,13 +13,12 @@ from edgeopt.compiler.model_info import inspect_model
 from edgeopt.compiler.outputs import host_outputs
 from edgeopt.compiler.plan import plan_variants
 from edgeopt.compiler.same import random_feeds
-from edgeopt.domain.device import Profile
 from edgeopt.domain.model import ModelInfo
 from edgeopt.domain.variant import Built, Skipped
 from edgeopt.errors import ModelError
+from edgeopt.profiles.load import load_profile
 from edgeopt.samples.record import Samples, make_samples, split
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPES = ("clean", "fp16", "int8-dynamic", "int8-static")
 
 EXPECTED = {
@@ -70,11 +68,11 @@ def plausible(model: ModelInfo) -> Samples:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_real_model_becomes_variants_and_sentences(shared_testdata, tmp_path, name):
     path = shared_testdata / "models" / name
-    profile = msgspec.toml.decode((REPOSITORY / "device_profiles" / "pi4.toml").read_bytes(), type=Profile)
+    profile = load_profile("pi4")
     model = inspect_model(path)
     assert model.task == TASKS.get(model.name, "classification"), model.task_reason
     calibration, heldout = split(plausible(model), seed=0, calibration=3)
-    planned = plan_variants(model, profile, recipes=RECIPES, has_samples=True)
+    planned = plan_variants(model, profile, recipes=RECIPES, has_samples=True, budget="instant")
     variants = build_variants(planned, model_path=path, model=model, calibration=calibration, cache=tmp_path / "cache")
     assert [variant.name for variant in variants] == ["original", *RECIPES]
     assert {variant.name for variant in variants[1:] if isinstance(variant, Built)} == EXPECTED[name]
@@ -92,11 +90,25 @@ def test_a_real_model_becomes_variants_and_sentences(shared_testdata, tmp_path, 
 def test_other_formats_are_named(shared_testdata):
     """Every file that is no ONNX model is refused with the way to one."""
     for path in sorted((shared_testdata / "models").rglob("*")):
-        if path.suffix in (".tflite", ".h5"):
+        if path.suffix == ".h5":
             with pytest.raises(ModelError) as caught:
                 inspect_model(path)
             assert caught.value.code == "model-unsupported"
             assert caught.value.hint
+
+
+def test_tflite_files_are_read(shared_testdata):
+    """All of them run; of most there is a float network, and those of one that has none say why."""
+    pytest.importorskip("ai_edge_litert")
+    as_it_is = {}
+    for path in sorted((shared_testdata / "models").rglob("*.tflite")):
+        model = inspect_model(path)
+        assert model.format == "tflite"
+        as_it_is |= {path.stem: model.not_rebuilt} if model.not_rebuilt else {}
+        codes = [spec for spec in (*model.inputs, *model.outputs) if spec.dtype in ("int8", "uint8")]
+        assert all(spec.scale is not None for spec in codes) or path.stem.startswith("movenet")
+    assert list(as_it_is) == ["mnist_lstm_float"]
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in as_it_is["mnist_lstm_float"]
 
 
 def test_every_onnx_model_is_covered(shared_testdata):

@@ -63,8 +63,8 @@ def test_a_real_model_is_measured_and_installed(computer: Computer, shared_testd
         "board",
         "--app",
         "app",
-        "--budget",
-        "instant",
+        "--recipes",
+        "clean,int8-dynamic,int8-static",
         "--json",
         *QUICK,
         timeout_s=280,
@@ -77,3 +77,34 @@ def test_a_real_model_is_measured_and_installed(computer: Computer, shared_testd
     named = {loser["name"] for loser in document["losers"]} | {document["pick"]["candidate"]}
     assert {c["candidate"] for c in document["candidates"]} <= named
     assert all(loser["reason"] for loser in document["losers"])
+
+
+TFLITE: dict[str, Make] = {
+    "audio/micro_speech_int8.tflite": lambda g: {"Reshape_1": g.integers(-128, 128, (1, 1960)).astype(np.int8)},
+    "misc/mnist_lstm_float.tflite": image("serving_default_fixed_input:0", 1, 28, 28, scale=1.0),
+    "mlperf_tiny/ic_resnet8_int8.tflite": lambda g: {
+        "input_1_int8": g.integers(-128, 128, (1, 32, 32, 3)).astype(np.int8)
+    },
+}
+
+
+@pytest.mark.parametrize("name", TFLITE)
+def test_a_tensorflow_lite_file_is_deployed_as_it_is(computer: Computer, shared_testdata: Path, name: str) -> None:
+    """Quantised or not, and one with an LSTM, of which there is no ONNX graph: the very file is installed, and LiteRT runs it."""
+    pytest.importorskip("ai_edge_litert")
+    generator = np.random.default_rng(0)
+    folder = computer.project / "inputs"
+    folder.mkdir()
+    for number in range(8):
+        np.savez(folder / f"{number:02}.npz", **TFLITE[name](generator))
+    path = shared_testdata / "models" / name
+    words = ("--samples", "inputs", "--device", "board", "--app", "app", "--recipes", "original", "--json", *QUICK)
+
+    done = computer.run("deploy", str(path), *words, "--runtimes", "litert", timeout_s=280)
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["pick"]["candidate"].startswith("original@")
+    assert document["release"] is not None
+    installed = [each.read_bytes() for each in computer.board_root.rglob("model.tflite")]
+    assert path.read_bytes() in installed

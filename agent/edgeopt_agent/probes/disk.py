@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def facts(path: str) -> dict[str, Any]:
-    """Return the `disk` fact of the file system that holds `path`. `noexec`: shared libraries cannot be loaded from there."""
+    """Return the `disk` fact of the file system that holds `path`, or will when it is made. `noexec`: shared libraries cannot be loaded from there."""
+    while not os.path.isdir(path):
+        path = os.path.dirname(path)
     room = os.statvfs(path)
     reason = _why_not_writable(path)
     record: dict[str, Any] = {

@@ -66,6 +66,11 @@ def own_peak_bytes() -> int | None:
     return own_sizes().get("VmHWM")
 
 
+def peak_bytes_of(pid: int, root: str = "/") -> int | None:
+    """Return VmHWM of another process; None when it is gone."""
+    return parse_sizes(read(root, f"/proc/{pid}/status")[0] or "").get("VmHWM")
+
+
 def own_sizes(root: str = "/") -> dict[str, int]:
     """Return the sizes in /proc/self/status in bytes; empty when it cannot be read."""
     return parse_sizes(read(root, "/proc/self/status")[0] or "")

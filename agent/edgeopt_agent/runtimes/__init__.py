@@ -28,6 +28,15 @@ if TYPE_CHECKING:
         def placement(self) -> tuple[dict[str, dict[str, int]] | None, str | None]:
             """Return ({provider: {operator: number of nodes that ran there}}, None), or (None, why not). Once, after an inference, of a model that was loaded with `profile`."""
 
+    class TimedByProgram(LoadedModel, Protocol):
+        """A model that a native program runs: it times inferences itself."""
+
+        peak_bytes: int | None
+        load_ns: int | None
+
+        def timed(self, feed: dict[str, Any], *, least: int, min_s: float, warmup_s: float) -> list[int]:
+            """Return the latency of each inference in ns."""
+
     class Runtime(Protocol):
         """One inference runtime."""
 
@@ -41,10 +50,16 @@ if TYPE_CHECKING:
             """Import the runtime and return what it can run on."""
 
         def load(self, model: str, setting: dict[str, Any], profile: str | None = None) -> LoadedModel:
-            """Open a model file with exactly this setting: runtime, provider, threads (0: all usable cores), spinning and arena where it says so. `profile`: where it may write what it did."""
+            """Open a model file with exactly this setting: runtime, provider, threads (0: all usable cores), and where it says so spinning, arena and precision. `profile`: where it may write what it did."""
 
 
-TABLE = {"onnxruntime": "edgeopt_agent.runtimes.ort"}
+TABLE = {
+    "onnxruntime": "edgeopt_agent.runtimes.ort",
+    "litert": "edgeopt_agent.runtimes.litert",
+    "openvino": "edgeopt_agent.runtimes.openvino",
+    "ncnn": "edgeopt_agent.runtimes.ncnn",
+    "tensorrt": "edgeopt_agent.runtimes.tensorrt",
+}
 """Every runtime that there is: its name in settings, its module here."""
 
 

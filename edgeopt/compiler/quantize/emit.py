@@ -17,6 +17,7 @@ from edgeopt.compiler.quantize.encoding import U8S8, Encoding
 from edgeopt.compiler.quantize.graph import Array, Graph, captured
 from edgeopt.compiler.quantize.layers import Activation, Layer
 from edgeopt.compiler.quantize.placement import Placement
+from edgeopt.compiler.quantize.pools import pooled_first
 
 LEVELS = 255
 MIDDLE = 128
@@ -133,7 +134,7 @@ class _Emitter:
         result.CopyFrom(source.model)
         for name in source.inputs:
             self._quantise(name, name)
-        for node in source.graph.node:
+        for node in pooled_first(source, self.network.placement.nodes, self.network.placement.tensors):
             self._node(node)
         used = {name for node in self.nodes for name in (*node.input, *captured(node))}
         kept = [tensor for tensor in source.graph.initializer if tensor.name in used]

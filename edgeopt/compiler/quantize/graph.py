@@ -14,9 +14,10 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Graph:
     """The main graph of a model. `nodes` may be edited; call `index` afterwards. Bodies of control flow are left alone."""
 
-    def __init__(self, model: Any) -> None:
-        """Take `model` (it is changed in place) and make every Constant node an initialiser."""
+    def __init__(self, model: Any, *, infer: bool = True) -> None:
+        """Take `model` (it is changed in place) and make every Constant node an initialiser. Without `infer` nothing is known of shapes and types, and looking up again is quick."""
         self.model = model
+        self._infer = infer
         self.graph = model.graph
         self._counter = itertools.count()
         self._lift_constants()
@@ -35,7 +36,7 @@ class Graph:
         for node in graph.node:
             for name in dict.fromkeys((*node.input, *captured(node))):
                 self.consumers.setdefault(name, []).append(node)
-        inferred = onnx.shape_inference.infer_shapes(self.model).graph
+        inferred = onnx.shape_inference.infer_shapes(self.model).graph if self._infer else graph
         self.types = {v.name: v.type.tensor_type for v in (*inferred.value_info, *inferred.input, *inferred.output)}
 
     def _lift_constants(self) -> None:

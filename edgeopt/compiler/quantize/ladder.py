@@ -154,16 +154,23 @@ def write(
     Raises:
         Refused: too little of what was to be int8 fuses.
     """
-    fitting, judging = divide(feeds)
-    tell("what fuses")
-    if encoding.foreign is None:
-        arm = encoding is S8S8 if arm is None else arm
-        found = _through_the_gate(found, encoding, fitting, judging, budget, scratch, arm=arm)
+    found = settled(found, feeds, encoding=encoding, arm=arm, budget=budget, scratch=scratch)
     made = emit(found.network, encoding)
     covered = coverage(made, scratch)
     notes = [*found.remarks, f"chosen: {found.choice}", *coverage_notes(covered, found.float_layers, encoding)]
-    notes += _saturation_notes(found.tidy, emit(found.network, U8S8) if encoding is S8S8 else made, judging)
+    notes += _saturation_notes(found.tidy, emit(found.network, U8S8) if encoding is S8S8 else made, divide(feeds)[1])
     return Quantised(model=made, coverage=covered, notes=notes)
+
+
+def settled(
+    found: Calibrated, feeds: Feeds, *, encoding: Encoding, arm: bool | None, budget: Budget, scratch: Path
+) -> Calibrated:
+    """What `write` writes: the network once what does not fuse is float; as it is where that is settled. Arguments and errors are those of `write`."""
+    if encoding.foreign is not None:
+        return found
+    tell("what fuses")
+    arm = encoding is S8S8 if arm is None else arm
+    return _through_the_gate(found, encoding, *divide(feeds), budget, scratch, arm=arm)
 
 
 def _through_the_gate(

@@ -55,10 +55,11 @@ class Layer:
         return self.kind == "Conv" and self.group == self.channels and self.weight.shape[1] == 1
 
 
-def normalise(graph: Graph) -> None:
-    """Bring products into the forms that the runtime fuses best: MatMul by a matrix as Gemm, a 1x1 Conv over one pixel as Gemm, every product with a bias and a name."""
+def normalise(graph: Graph, *, pixels: bool = True) -> None:
+    """Bring products into the forms that the runtime fuses best: MatMul by a matrix as Gemm, a 1x1 Conv over one pixel as Gemm (with `pixels`), every product with a bias and a name."""
     _products_to_gemm(graph)
-    _pixel_convolutions_to_gemm(graph)
+    if pixels:
+        _pixel_convolutions_to_gemm(graph)
     _biases_for_matmuls(graph)
     _name_and_bias(graph)
 

@@ -44,9 +44,17 @@ def _copied(message: Any) -> Any:
     return copy
 
 
-def run_taps(model: Any, names: Sequence[str], feeds: Iterable[Feed], visit: Visit, *, doing: str = "") -> None:
+def run_taps(
+    model: Any,
+    names: Sequence[str],
+    feeds: Iterable[Feed],
+    visit: Visit,
+    *,
+    doing: str = "",
+    threads: int = THREADS,
+) -> None:
     """Run every sample in float arithmetic (quantisers are computed, not fused) and show the tensors to `visit`. `doing`: told as progress."""
-    session = float_session(tapped(model, names))
+    session = float_session(tapped(model, names), threads=threads)
     known = {value.name for value in session.get_inputs()}
     for number, feed in enumerate(feeds):
         values = session.run(list(names), {name: value for name, value in feed.items() if name in known})
@@ -61,9 +69,9 @@ def answers(model: Any | Path, feeds: Iterable[Feed], *, fused: bool) -> list[li
     return [list(session.run(None, feed)) for feed in feeds]
 
 
-def float_session(model: Any | Path) -> Any:
+def float_session(model: Any | Path, *, threads: int = THREADS) -> Any:
     """A session that computes quantisers one by one: float emulation, the same on every CPU."""
-    return _session(model, {"session.disable_quant_qdq": "1"})
+    return _session(model, {"session.disable_quant_qdq": "1"}, threads=threads)
 
 
 def fused_session(model: Any | Path, *, arm_rules: bool = False, dump: Path | None = None) -> Any:
@@ -71,12 +79,12 @@ def fused_session(model: Any | Path, *, arm_rules: bool = False, dump: Path | No
     return _session(model, {"session.qdqisint8allowed": "1"} if arm_rules else {}, dump)
 
 
-def _session(model: Any | Path, entries: dict[str, str], dump: Path | None = None) -> Any:
+def _session(model: Any | Path, entries: dict[str, str], dump: Path | None = None, *, threads: int = THREADS) -> Any:
     import onnxruntime as ort
 
     ort.set_default_logger_severity(4)
     options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = THREADS, 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     for key, value in entries.items():

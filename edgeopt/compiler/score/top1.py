@@ -67,7 +67,7 @@ def score_tokens(reference: Outputs, outputs: Outputs) -> Scored:
         variances=_known([one.variances for one in compared]),
         reasons=why,
         notes=(
-            "positions of one sample depend on each other, so the bound counts samples; padding counts as positions",
+            "positions of one sample depend on each other, so the bound counts samples; padding counts as positions where the samples have no mask",
         ),
     )
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
-import os
 import re
 import secrets
 import shutil
@@ -13,18 +11,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
-import pytest
-from jsonschema import validate
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
 from tests import models
 from tests.board import Board, make_board
-from tests.e2e.conftest import QUICK, Computer, schema_of, write_samples
+from tests.e2e.conftest import QUICK, Computer, write_samples
 from tests.sshd import descendants
 
 DEPLOY = ("deploy", "model.onnx", "--samples", "samples", "--min-agreement", "0.5", *QUICK)
@@ -48,19 +45,13 @@ class Wired(Computer):
         flags = [part for key, value in given.items() for part in (f"--{key}", value)]
         self.ok("device", "add", name, *flags, "--replace")
 
-    def set_up(self, name: str) -> dict[str, object]:
-        """`device setup`; skips the test when the package index is out of reach. Wheels are fetched once for all tests."""
+    def set_up(self, name: str, *runtimes: str) -> dict[str, Any]:
+        """`device setup` of runtimes, onnxruntime alone when none is named; returns what was done with the first. Wheels are fetched once for all tests."""
         lock = (self.home / "cache" / "wheels").resolve() / "lock"
         with lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            done = self.run("device", "setup", name, "--json")
-        if "error[fetch-failed]" in done.stderr:
-            pytest.skip(f"no package index: {done.stderr.strip()}")
-        assert done.returncode == 0, done.stderr
-        document = json.loads(done.stdout)
-        validate(document, schema_of(("device", "setup")))
-        setup: dict[str, object] = document["setup"]
-        return setup
+            first: dict[str, Any] = self.brought(name, *(runtimes or ("onnxruntime",)))["runtimes"][0]
+            return first
 
     def deploy(self, device: str, *options: str) -> subprocess.CompletedProcess[str]:
         """A quick deploy; returns it whatever came of it."""
@@ -81,25 +72,6 @@ class Wired(Computer):
     def is_free(self, device: str) -> None:
         """Nobody holds the board."""
         assert not self.json("status", "--device", device)["status"].get("lock")
-
-    @contextlib.contextmanager
-    def started(self, *args: str) -> Iterator[subprocess.Popen[str]]:
-        """A command that runs beside the test; it is ended with the block."""
-        environment = os.environ | {"EDGEOPT_HOME": str(self.home)}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "edgeopt.cli.main", *args],
-            cwd=self.project,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.communicate()
 
     def stops(self, process: subprocess.Popen[str], number: signal.Signals) -> str:
         """Send a signal: exit 130, one sentence, no child left here; returns what it said."""
@@ -154,17 +126,7 @@ def make_wired(folder: Path, wheels: Path, *, python: str | None = sys.executabl
 
 def large_model() -> ModelProto:
     """About 9 MB of noise, new at each call, so that no board has it already: [batch, 3, 8, 8] -> [batch, 5]."""
-    seed = secrets.randbits(32)
-    nodes = [
-        helper.make_node("Flatten", ["x"], ["f"], name="flatten"),
-        helper.make_node("Gemm", ["f", "w1"], ["h"], name="wide"),
-        helper.make_node("Gemm", ["h", "w2"], ["g"], name="narrow"),
-        helper.make_node("Softmax", ["g"], ["scores"], axis=1, name="softmax"),
-    ]
-    constants = [models.weights("w1", 192, 12000, seed=seed), models.weights("w2", 12000, 5, seed=seed)]
-    return models.make(
-        nodes, [models.value("x", ["batch", 3, 8, 8])], [models.value("scores", ["batch", 5])], constants
-    )
+    return models.wide_classifier(12_000, seed=secrets.randbits(32))
 
 
 def sent_bytes(stderr: str) -> list[int]:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import AS_AN_APPLICATION
 from tests.e2e.ssh.boards import DEPLOY, Wired, make_wired, sent_bytes
+from tests.sshd import ssh_argv
 
 pytestmark = [pytest.mark.ssh, pytest.mark.e2e, pytest.mark.xdist_group("board-loop")]
 
-APPLICATION = """
-import os, sys
-sys.path.insert(0, os.path.expanduser("~/.edgeopt/agent/edgeopt_agent.pyz"))
+APPLICATION = f"""{AS_AN_APPLICATION}
 from edgeopt_agent import load
 model = load("app")
 import numpy as np
@@ -52,8 +52,8 @@ def test_a_bare_board_becomes_one_that_runs_a_chosen_model(tmp_path: Path, wheel
 
         first = wired.set_up("board")
         again = wired.set_up("board")
-        assert first["shipped"]["sent_bytes"] > 10_000_000  # type: ignore[index]
-        assert again["shipped"]["sent_bytes"] == 0  # type: ignore[index]
+        assert first["shipped"]["sent_bytes"] > 10_000_000
+        assert (again["here"], again["shipped"]) == (True, None)
         assert "is ready" in wired.ok("doctor", "--device", "board")
 
         run = wired.deploy("board", "--app", "app", "--recipes", "original,int8-dynamic")
@@ -80,9 +80,9 @@ def test_a_bare_board_becomes_one_that_runs_a_chosen_model(tmp_path: Path, wheel
 
 def on_board(wired: Wired, script: str) -> subprocess.CompletedProcess[str]:
     """Run Python as the board's user, as an application there does."""
-    options = ["-o", f"UserKnownHostsFile={wired.board.known_hosts}", "-i", str(wired.board.identity), "-F", "none"]
+    board = wired.board
     return subprocess.run(
-        ["ssh", *options, f"pi@{wired.board.host}", "python3 -"],
+        [*ssh_argv("pi", board.host, identity=board.identity, known_hosts=board.known_hosts), "python3 -"],
         input=script,
         capture_output=True,
         text=True,

@@ -21,9 +21,9 @@ def info(macs=349_000_000, activations=2_600_000, convolutions=26):
     return make_model(opset=13, parameter_dtypes={"float32": 1_000_000}, **counts)
 
 
-def seconds(recipes, model=None, samples=250, budget="standard", speed=REFERENCE_SPEED):
+def seconds(recipes, model=None, samples=250, budget="standard", speed=REFERENCE_SPEED, installed=()):
     model = model or info()
-    planned = plan_variants(model, LOCAL, recipes=recipes, has_samples=True, budget=budget)
+    planned = plan_variants(model, LOCAL, recipes=recipes, has_samples=True, budget=budget, installed=dict(installed))
     return estimate_build(planned, model, samples=samples, speed=speed).seconds
 
 
@@ -36,14 +36,16 @@ def test_a_squeezenet_takes_about_as_long_as_it_was_seen_to():
 @given(
     macs=st.integers(10**5, 10**10),
     samples=st.integers(1, 1000),
-    recipe=st.sampled_from(["int8-static", "int8-stem", "int8-mixed"]),
+    recipe=st.sampled_from(["int8-static", "int8-stem", "int8-mixed", "pruned-10", "pruned-20-int8", "low-rank"]),
     budget=st.sampled_from(["instant", "standard", "deep"]),
 )
 def test_more_work_more_samples_and_a_slower_computer_take_longer(macs, samples, recipe, budget):
     def at(macs=macs, samples=samples, speed=REFERENCE_SPEED):
-        return seconds((recipe,), info(macs=macs), samples, budget, speed)
+        return seconds((recipe,), info(macs=macs), samples, budget, speed, {"torch": "2"})
 
-    assert 0 < at() < at(samples=samples + 1000)
+    # Pruning looks at so many samples and no more.
+    assert 0 < at() <= at(samples=samples + 1000)
+    assert "int8-" not in recipe[:5] or at() < at(samples=samples + 1000)
     assert at() < at(speed=REFERENCE_SPEED / 2)
     assert at(macs=macs) <= at(macs=macs * 1000)
 
@@ -54,6 +56,36 @@ def test_thorough_budgets_take_longer():
         < seconds(("int8-static",))
         < seconds(("int8-static",), budget="deep")
     )
+
+
+def test_training_counts_for_each_network_that_is_trained():
+    def trained(*recipes, **options):
+        planned = plan_variants(
+            info(),
+            LOCAL,
+            recipes=recipes,
+            has_samples=True,
+            installed={"torch": "2"},
+            budget=options.pop("budget", "standard"),
+        )
+        return estimate_build(planned, info(), **{"samples": 250} | options).seconds
+
+    one, two = trained("pruned-10"), trained("pruned-10", "pruned-20")
+    untrained = trained("pruned-10", samples=20)
+    assert two > 1.9 * one - 2 * VARIANT_S
+    assert 4 * 60 < one - untrained < 30 * 60
+    assert trained("pruned-10", "pruned-10-int8") < two + one
+    assert trained("pruned-10", budget="instant") < one < trained("pruned-10", budget="deep")
+    assert trained("layers-half", budget="instant") < trained("layers-half") < trained("pruned-10", "layers-half")
+
+
+def test_pruning_is_counted_once_for_float_and_int8_and_longer_with_blocks_to_try():
+    """What int8 adds is its own search; a residual network may be searched without a block as well."""
+    torch = {"torch": "2"}
+    plain, both = (seconds(names, installed=torch) for names in (("pruned-10",), ("pruned-10", "pruned-10-int8")))
+    assert both == pytest.approx(plain + seconds(("int8-static",)), rel=0.05)
+    blocks = msgspec.structs.replace(info(), op_counts={"Conv": 26, "Add": 8})
+    assert seconds(("pruned-10",), blocks, installed=torch) > plain + 20
 
 
 def test_what_recipes_have_in_common_is_counted_once():

@@ -163,8 +163,6 @@ def test_a_truncated_model_is_unreadable_or_invalid(tmp_path):
 @pytest.mark.parametrize(
     ("name", "data", "words"),
     [
-        ("net.onnx", b"\x1c\x00\x00\x00TFL3rest", "TensorFlow Lite"),
-        ("net.tflite", b"anything", "TensorFlow Lite"),
         ("net.h5", b"\x89HDF\r\n\x1a\nrest", "Keras HDF5"),
         ("net.pt", b"PK\x03\x04rest", "zip archive"),
         ("net.pth", b"other", "PyTorch"),

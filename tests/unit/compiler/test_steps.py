@@ -41,7 +41,7 @@ def build(folder: Path, model: onnx.ModelProto, *steps: str, **pins: int) -> dic
         "pins": PINS | pins,
         "out": str(folder / "out"),
     }
-    return build_task(request, folder, {})
+    return build_task(request, folder, {"timeout_s": 600.0})
 
 
 def changed(model: onnx.ModelProto, name: str, factor: float) -> onnx.ModelProto:

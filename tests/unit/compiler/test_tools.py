@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from edgeopt.compiler.tools import installed_tools
+import pytest
+
+from edgeopt.compiler.tools import PACKAGES, installed_tools
+
+
+@pytest.fixture(autouse=True)
+def _nothing_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test has imported is found without looking."""
+    for module, _ in PACKAGES.values():
+        monkeypatch.delitem(sys.modules, module, raising=False)
 
 
 def test_a_module_is_found_with_its_version_and_not_imported(tmp_path, monkeypatch):

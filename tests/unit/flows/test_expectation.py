@@ -65,7 +65,7 @@ def test_a_limit_out_of_reach_is_told_before_anything_is_built() -> None:
 
 def test_a_model_larger_than_any_board_of_the_kind_is_told_with_the_numbers() -> None:
     large = make_model(macs=1, activations=1, parameter_count=150_000_000, bytes=600_000_000)
-    outlook = foresee(job("zero2w", model=large), PLANNED)
+    outlook = foresee(job("pi-zero-2w", model=large), PLANNED)
     assert "512 MB" in outlook.lost["original"]
     assert "int8-static" not in outlook.lost
 

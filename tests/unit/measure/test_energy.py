@@ -49,7 +49,9 @@ class Agent:
 
 def measure(agent: Agent, *names: str, drop: Any = lambda _w, _c: (), sensor: Any = SENSOR, **plan: Any) -> Any:
     candidates = [make_candidate(name) for name in names]
-    bench = Bench(agent, MeasurePlan(**plan), models={name: name for name in names}, inputs="/x.npz", site=None)  # type: ignore[arg-type]
+    bench = Bench(
+        agent, MeasurePlan(**plan), models={name: name for name in names}, inputs="/x.npz", sites={"onnxruntime": None}
+    )  # type: ignore[arg-type]
 
     def order(ids: Sequence[str], seed: int, number: int) -> Sequence[str]:
         return sorted(ids, reverse=bool(number % 2))

@@ -232,7 +232,7 @@ def test_the_offset_of_two_clocks_is_known_to_half_a_round_trip() -> None:
 def test_the_meters_samples_are_on_the_devices_clock(serve: Serve) -> None:
     meter = open_meter(serve("shelly", GEN2))
     agent = Agent()
-    bench = Bench(agent, MeasurePlan(energy_rounds=1), models={"a": "a"}, inputs="/x.npz", site=None)  # type: ignore[arg-type]
+    bench = Bench(agent, MeasurePlan(energy_rounds=1), models={"a": "a"}, inputs="/x.npz", sites={"onnxruntime": None})  # type: ignore[arg-type]
     (window,) = measure_energy(
         bench,
         [make_candidate("a")],

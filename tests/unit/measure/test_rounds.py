@@ -34,7 +34,9 @@ class Board:
 
 def measured(judge: Any, names: Sequence[str] = "ab", broken: Sequence[str] = (), **plan: Any) -> Measured:
     board = Board(broken)
-    bench = Bench(board, MeasurePlan(**plan), models={name: name for name in names}, inputs="i", site=None)  # type: ignore[arg-type]
+    bench = Bench(
+        board, MeasurePlan(**plan), models={name: name for name in names}, inputs="i", sites={"onnxruntime": None}
+    )  # type: ignore[arg-type]
     candidates = [make_candidate(name) for name in names]
     return measure_candidates(
         bench,

@@ -24,7 +24,7 @@ SPREAD = dict(zip(("original", *"abcdefg"), (22.0, 10.0, 11.0, 12.5, 15.0, 18.0,
 def measured(device: SimulatedDevice, levels: dict[str, float], plan: MeasurePlan) -> tuple[Run, Pick]:
     goal = Goal(min_agreement=None)
     run = make_run(dict.fromkeys(levels, 1.0), rounds=0, plan=plan, goal=goal)
-    bench = Bench(device, plan, models={name: name for name in levels}, inputs="samples", site=None)  # type: ignore[arg-type]
+    bench = Bench(device, plan, models={name: name for name in levels}, inputs="samples", sites={"onnxruntime": None})  # type: ignore[arg-type]
     judge = Race(run, goal).after_round
     found = measure_candidates(
         bench, run.candidates, order=round_order, judge=judge, observer=Silent(), clock=device.clock_s

@@ -11,6 +11,9 @@ from edgeopt.measure.wheels import (
     Wheel,
     device_python,
     explain,
+    is_new_enough,
+    needed_by,
+    oldest,
     pip_arguments,
     platform_tags,
     runtime_version,
@@ -142,7 +145,28 @@ def test_other_failures_of_pip_are_told_apart(stderr: str, error: type[Exception
     assert getattr(caught.value, "code", None) == code
 
 
-def test_every_runtime_names_itself_first() -> None:
-    """The version that is reported is that of the first requirement."""
-    for name, requirements in REQUIREMENTS.items():
-        assert requirements[0].startswith(name)
+def test_every_way_to_a_runtime_says_its_oldest_version() -> None:
+    for runtime, ways in REQUIREMENTS.items():
+        assert all(">=" in way[0] for way in ways)
+        assert is_new_enough(runtime, oldest(runtime))
+        assert not is_new_enough(runtime, "0.9")
+
+
+def test_what_is_frozen_is_new_enough() -> None:
+    """tflite-runtime ends at 2.14; its own numbers say nothing beside ai-edge-litert's."""
+    assert is_new_enough("litert", "2.13.0+tflite-runtime")
+    assert not is_new_enough("litert", "1.4.0")
+
+
+def test_an_older_python_needs_more_for_litert() -> None:
+    needs = REQUIREMENTS["litert"][0]
+    assert needed_by(needs, target(version="3.10.12"))[-1].startswith("backports.strenum")
+    assert needed_by(needs, target(version="3.11.2")) == needs
+    assert needed_by(REQUIREMENTS["onnxruntime"][0], target(version="3.8.10")) == REQUIREMENTS["onnxruntime"][0]
+
+
+def test_tflite_runtime_is_told_apart_from_its_successor() -> None:
+    from pathlib import Path
+
+    wheel = Wheel(file="tflite_runtime-2.14.0-cp311-cp311-x.whl", digest="0" * 64, bytes=1, path=Path("x"))
+    assert runtime_version("litert", [wheel]) == "2.14.0+tflite-runtime"

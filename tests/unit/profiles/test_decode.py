@@ -38,11 +38,11 @@ BAD = [
     ("goal = 3", "goal: found 3 (integer), allowed: a table"),
     (
         "modle = 'a.onnx'",
-        'modle: unknown key, allowed: schema, app, model, samples, calibration, task, devices, recipes, budget, executor, goal, preprocess, shapes, measure; did you mean "model"?',
+        'modle: unknown key, allowed: schema, app, model, student, samples, calibration, task, devices, recipes, runtimes, budget, recovery, executor, goal, preprocess, text, shapes, measure; did you mean "model"?',
     ),
     (
         "[goal]\nzzz = 1",
-        "goal.zzz: unknown key, allowed: objective, then, weights, max_latency_p50_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic",
+        "goal.zzz: unknown key, allowed: objective, then, weights, max_latency_p50_ms, max_latency_p90_ms, max_memory_mb, max_size_mb, min_agreement, max_certified_accuracy_drop, accept_synthetic, accept_unchecked",
     ),
     ("model = ''", 'model: found "" (string), allowed: text that is not empty'),
     ("model = 2026-11-24", 'model: found "2026-11-24" (date or time), allowed: text that is not empty'),

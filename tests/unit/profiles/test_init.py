@@ -55,9 +55,9 @@ def test_every_commented_key_is_right_when_uncommented() -> None:
     lines = [re.sub(r"^# (?=[a-z_0-9]+ += |\[)", "", line) for line in text.splitlines()]
     config = decode_toml("\n".join(lines).encode(), ProjectConfig, source="x")
     assert config.preprocess is not None
-    for record in (config, config.goal, config.preprocess, config.measure):
+    for record in (config, config.goal, config.preprocess, config.measure, config.recovery):
         for key in record.__struct_fields__:
-            assert key in {"schema", "pad"} or re.search(rf"(?m)^(# )?(\[{key}\]|{key} +=)", text), key
+            assert key in {"schema", "pad", "seed"} or re.search(rf"(?m)^(# )?(\[{key}\]|{key} +=)", text), key
 
 
 def test_images_call_for_a_look_at_the_preprocessing() -> None:
@@ -98,8 +98,8 @@ def test_an_empty_folder_gives_no_guess(tmp_path: Path) -> None:
 
 def test_a_deep_or_huge_folder_is_not_searched_to_the_end(tmp_path: Path) -> None:
     """The question must not take minutes."""
-    touch(tmp_path, "a/b/c/d/near.onnx", "a/b/c/d/e/far.onnx")
-    assert guess_answers(tmp_path).models == ("a/b/c/d/near.onnx",)
+    touch(tmp_path, "a/b/c/d/near.onnx", "a/b/c/d/e/far.onnx", "a/phone.tflite")
+    assert guess_answers(tmp_path).models == ("a/phone.tflite", "a/b/c/d/near.onnx")
     assert MAX_ENTRIES < 100_000
 
 

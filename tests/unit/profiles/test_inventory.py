@@ -99,7 +99,7 @@ def test_a_removed_device_is_gone(places: Places) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"address": "kitchen.local"}, 'address: found "kitchen.local", allowed: local: or ssh://'),
+        ({"address": "kitchen.local"}, 'address: found "kitchen.local", allowed: local:, ssh://'),
         ({"threads": (-1,)}, "threads: allowed: whole numbers of at least 0"),
         ({"name": "no good"}, "name: found"),
     ],

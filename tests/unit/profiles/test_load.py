@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from edgeopt.compiler.recipes import get_recipe
 from edgeopt.errors import ConfigError, UnknownName
-from edgeopt.profiles.load import builtin_profile_dir, list_profiles, load_profile, match_profile
+from edgeopt.profiles.load import builtin_profile_dir, list_profiles, load_profile
 
-BUILT_IN = ["generic-aarch64", "generic-x86_64", "jetson-orin-nano", "local", "pi3", "pi4", "pi5", "zero2w"]
+BUILT_IN = [
+    *("android-arm64", "generic-aarch64", "generic-armv7", "generic-x86_64"),
+    *("jetson-agx-orin", "jetson-nano", "jetson-orin-nano", "jetson-orin-nx", "jetson-xavier-nx", "local"),
+    *("pi-zero-2w", "pi3", "pi4", "pi5", "pixel-6", "pixel-7", "pixel-8", "snapdragon-8gen2", "snapdragon-8gen3"),
+]
 
 
 def test_an_installed_wheel_has_the_profiles_inside_the_package(tmp_path: Path) -> None:
@@ -35,22 +38,9 @@ def test_profiles_that_are_nowhere_are_a_sentence(tmp_path: Path) -> None:
 
 
 def test_every_built_in_profile_reads() -> None:
-    """And keeps the rules that hold between its facts."""
-    profiles = list_profiles()
-    assert [profile.name for profile in profiles] == BUILT_IN
-    for profile in profiles:
-        assert profile.fp16 == ("asimdhp" in profile.isa) == ("fp16" in profile.recipes), profile.name
-        assert (profile.power_sensor is None) == (profile.power_reason is not None), profile.name
-        assert profile.encoding == ("s8s8" if profile.arch == "aarch64" else "auto"), profile.name
-        newest = profile.name.startswith(("pi", "zero"))  # Raspberry Pi OS has no Python older than 3.11
-        assert (profile.max_opset, profile.max_ir_version) == ((28, 14) if newest else (21, 10)), profile.name
-
-
-def test_every_recipe_of_a_built_in_profile_exists() -> None:
-    """The names are the compiler's."""
-    for profile in list_profiles():
-        for name in profile.recipes:
-            assert get_recipe(name).name == name
+    """By its own name, and by those it had before."""
+    assert [profile.name for profile in list_profiles()] == BUILT_IN
+    assert load_profile("zero2w") == load_profile("pi-zero-2w")
 
 
 def test_an_unknown_profile_lists_the_known_ones() -> None:
@@ -93,33 +83,88 @@ def test_a_wrong_profile_is_named(tmp_path: Path, text: str, sentence: str) -> N
     assert caught.value.message.startswith(sentence)
 
 
-def facts(machine: str, bits: int = 64, **board: Any) -> dict[str, Any]:
-    return {"machine": machine, "python": {"bits": bits}, "board": board}
+OWN = 'extends = "{}"\n{}'
+
+
+def test_a_profile_of_the_users_own_extends_another(tmp_path: Path) -> None:
+    """Only what it names is different, in a table only the keys that it names; a name is not inherited."""
+    (tmp_path / "rover.toml").write_text(
+        OWN.format("pi4", 'title = "the rover"\nrecipes = ["clean"]\n[match]\ndt_model = ["Rover"]\n')
+    )
+    rover, pi4 = load_profile("rover", tmp_path), load_profile("pi4")
+    assert (rover.name, rover.title, rover.recipes, rover.aliases) == ("rover", "the rover", ("clean",), ())
+    assert (rover.match.dt_model, rover.match.dt_compatible) == (("Rover",), pi4.match.dt_compatible)
+    assert (rover.cores, rover.roofline, rover.systems) == (4, pi4.roofline, pi4.systems)
+
+
+def test_a_profile_extends_one_that_extends_another(tmp_path: Path) -> None:
+    """However deep; and one of a built-in name extends the built-in one."""
+    (tmp_path / "pi4.toml").write_text(OWN.format("pi4", "cores = 3\n"))
+    (tmp_path / "rover.toml").write_text(OWN.format("pi4", 'title = "the rover"\n'))
+    (tmp_path / "rover-2.toml").write_text(OWN.format("rover", "ram_mb = [512]\n"))
+    second = load_profile("rover-2", tmp_path)
+    assert (second.title, second.cores, second.ram_mb) == ("the rover", 3, (512,))
+    assert load_profile("pi4", tmp_path).title == "Raspberry Pi 4 Model B"
+
+
+def test_an_alias_is_not_inherited(tmp_path: Path) -> None:
+    """Two profiles would answer to it."""
+    (tmp_path / "tiny.toml").write_text(OWN.format("pi-zero-2w", ""))
+    assert load_profile("tiny", tmp_path).aliases == ()
+    assert load_profile("zero2w", tmp_path).name == "pi-zero-2w"
 
 
 @pytest.mark.parametrize(
-    ("found", "profile"),
+    ("files", "sentence"),
     [
-        (facts("aarch64", dt_compatible=["raspberrypi,4-model-b", "brcm,bcm2711"]), "pi4"),
-        (facts("aarch64", dt_compatible=["linux,dummy-virt"], dt_model="Raspberry Pi 4 Model B Rev 1.4"), "pi4"),
-        (facts("aarch64", dt_compatible=[], dt_model="Raspberry Pi 5 Model B Rev 1.0"), "pi5"),
-        (facts("aarch64", dt_compatible=None, dt_model="Raspberry Pi Zero 2 W Rev 1.0"), "zero2w"),
-        (facts("aarch64", dt_model="Raspberry Pi 3 Model B Plus Rev 1.3"), "pi3"),
-        (facts("aarch64", dt_model="Raspberry Pi 3 Model B"), "pi3"),
-        (facts("aarch64", dt_model="NVIDIA Jetson Orin Nano Developer Kit"), "jetson-orin-nano"),
-        (facts("aarch64", dt_model="NVIDIA Jetson Orin Nano Developer Kit Super"), "jetson-orin-nano"),
-        (facts("aarch64", dt_model="Raspberry Pi 4 Model Bananas"), "generic-aarch64"),
-        (facts("aarch64", dt_model="Radxa ROCK 5B"), "generic-aarch64"),
-        (facts("aarch64", dt_model=None), "generic-aarch64"),
-        (facts("arm64"), "generic-aarch64"),
-        (facts("x86_64"), "generic-x86_64"),
-        (facts("AMD64"), "generic-x86_64"),
-        (facts("aarch64", bits=32, dt_model="Raspberry Pi 4 Model B Rev 1.4"), None),
-        (facts("armv7l", bits=32), None),
-        ({"machine": "riscv64", "python": None, "board": None}, None),
-        ({}, None),
+        (
+            {"a": OWN.format("b", ""), "b": OWN.format("a", "")},
+            "profile a.toml: extends: goes in a circle: a -> b -> a",
+        ),
+        ({"a": OWN.format("a", "")}, "profile a.toml: extends: goes in a circle: a -> a"),
+        ({"a": OWN.format("pi44", "")}, 'profile a.toml: extends: found "pi44", allowed: a profile\'s name ('),
+        ({"a": OWN.format("pi44", "")}, '; did you mean "pi4"?'),
+        ({"a": "extends = 4\n"}, "profile a.toml: extends: found 4 (integer), allowed: a profile's name"),
+        ({"a": OWN.format("b", ""), "b": "cores =\n"}, "profile b.toml: line 1, column 8: "),
+        ({"a": OWN.format("pi4", 'match = "x"\n')}, 'profile a.toml: match: found "x" (string), allowed: a table'),
+        ({"a": OWN.format("pi4", 'name = "b"\n')}, 'profile a.toml: name: found "b"'),
+        (
+            {"a": OWN.format("pi4", 'systems = ["debian-1"]\n')},
+            'profile a.toml: systems[0]: found "debian-1", allowed: ',
+        ),
+        (
+            {"a": OWN.format("pi4", "systems = [4]\n")},
+            "profile a.toml: systems[0]: found 4 (integer), allowed: a table",
+        ),
+        ({"a": OWN.format("pi4", 'systems = "x"\n')}, 'profile a.toml: systems: found "x" (string), allowed: a list'),
     ],
 )
-def test_a_board_is_matched_by_what_it_says_it_is(found: dict[str, Any], profile: str | None) -> None:
-    """A 32-bit system on a 64-bit kernel is no 64-bit board; a name that only begins alike is another board."""
-    assert match_profile(found, list_profiles()) == profile
+def test_what_cannot_be_extended_is_said(tmp_path: Path, files: dict[str, str], sentence: str) -> None:
+    """With the file that is to blame."""
+    for name, text in files.items():
+        (tmp_path / f"{name}.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_profile("a", tmp_path)
+    assert sentence in caught.value.message
+
+
+def test_systems_are_named_or_written_out(tmp_path: Path) -> None:
+    """A board with a system of its own needs no file for it."""
+    own = 'systems = ["debian-12-aarch64", { name = "mine", title = "Mine", arch = "aarch64", python = "3.12" }]\n'
+    (tmp_path / "rover.toml").write_text(OWN.format("pi4", own))
+    known, mine = load_profile("rover", tmp_path).systems
+    assert (known.python, known.glibc, known.max_opset) == ("3.11", "2.36", 28)
+    assert (mine.name, mine.wheels) == ("mine", ())
+
+
+def test_the_profiles_in_the_documentation_load(tmp_path: Path) -> None:
+    """What users copy from there works."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "profiles" / "own.md").read_text()
+    blocks = textwrap.dedent("\n".join(line for line in text.splitlines() if line.startswith("    "))).split(
+        "extends = "
+    )
+    files = ["extends = " + block.split("edgeopt profiles")[0] for block in blocks[1:]]
+    assert len(files) == 2
+    for number, file in enumerate(files):
+        (tmp_path / f"own{number}.toml").write_text(file)
+        assert load_profile(f"own{number}", tmp_path).match != load_profile("pi4").match

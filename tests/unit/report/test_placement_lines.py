@@ -51,6 +51,16 @@ def test_an_int8_that_computes_in_float_on_the_device_is_told() -> None:
     assert lines == ("int8@all: 2 of 26 products ran in int8 on the device, its runtime computes the others in float",)
 
 
+def test_kernels_of_openvino_are_understood() -> None:
+    """It names a layer and the precision that it computes in."""
+    mostly = {"CPU": {"Convolution u8": 8, "MatMul i8": 1, "Convolution f32": 1, "Softmax f32": 1}}
+    assert placement_lines(asked_for("CPU", "CPU", mostly)) == ()
+    hardly = {"CPU": {"Convolution u8": 1, "Convolution f32": 8, "FullyConnected bf16": 1}}
+    assert placement_lines(asked_for("CPU", "CPU", hardly)) == (
+        "int8@all: 1 of 10 products ran in int8 on the device, its runtime computes the others in float",
+    )
+
+
 def test_a_float_variant_that_computes_in_float_is_not() -> None:
     run = asked_for(CPU, CPU, {CPU: {"Conv": 26}})
     as_float = [make_built("int8", encoding="fp32"), *run.variants[1:]]

@@ -15,8 +15,9 @@ from rich.console import Console
 from edgeopt.domain.device import Device
 from edgeopt.domain.pick import Pick
 from edgeopt.domain.prior import PriorCheck
-from edgeopt.domain.run import MeasurePlan, Run
+from edgeopt.domain.run import MeasurePlan, Run, plain_setting
 from edgeopt.report.cells import safe
+from edgeopt.report.conditions import conditions_line, conditions_of
 from edgeopt.report.table import candidate_table, devices_table, doctor_table, plan_table, runs_table, variants_table
 from edgeopt.store.index import RunRow
 from tests.builders import NO_SENSOR, make_built, make_fidelity, make_pick, make_run, make_skipped, make_summary
@@ -155,6 +156,41 @@ def test_conditions_name_board_runtime_threads_rounds_and_seed() -> None:
     assert last == (
         "kitchen: Raspberry Pi 4 Model B Rev 1.4, 4 cores; governor ondemand; onnxruntime 1.21.0; "
         "threads all; 8 rounds; seed 0"
+    )
+
+
+def test_conditions_name_every_runtime_with_its_own_version() -> None:
+    run = make_run({"original": 9.0, "b": 5.0, "c": 7.0})
+    original, b, c = run.candidates[:3]
+    others = (
+        msgspec.structs.replace(b, setting=plain_setting("openvino", b.setting.threads)),
+        msgspec.structs.replace(c, setting=plain_setting("litert", c.setting.threads)),
+    )
+    blocks = tuple(
+        msgspec.structs.replace(block, runtime_version={b.id: "2026.4.1", c.id: None}.get(block.candidate, "1.21.0"))
+        for block in run.blocks
+    )
+    run = msgspec.structs.replace(
+        run, candidates=(original, *others), blocks=blocks, versions={"litert (device)": "2.3.0"}
+    )
+    assert "litert 2.3.0, onnxruntime 1.21.0, openvino 2026.4.1; " in conditions_line(run)
+    nobody = msgspec.structs.replace(run, blocks=(), versions={})
+    assert "litert of unknown version, onnxruntime of unknown version" in conditions_line(nobody)
+    assert conditions_of(nobody).runtime_version is None
+
+
+def test_a_phone_is_named_by_its_model() -> None:
+    run = make_run(facts={"android": {"model": "Pixel 8"}, "cpu": {"cores": 9}})
+    assert conditions_line(run).startswith(f"{run.device.name}: Pixel 8, 9 cores")
+
+
+def test_times_of_a_virtual_machine_are_no_board_s() -> None:
+    facts = make_run().facts
+    facts = facts | {"board": facts["board"] | {"virtual": "its device tree says linux,dummy-virt"}}
+    last = printed(candidate_table(make_run(facts=facts), make_pick()), 250).splitlines()[-1]
+    assert (
+        "4 cores; a virtual machine (its device tree says linux,dummy-virt): these times say nothing about a board; gov"
+        in last
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -24,6 +24,16 @@ def spec(
 
 def fitted(array: Any, of: TensorSpec) -> Any:
     return fit(np.asarray(array), of, of.shape, "samples/x.npy")
+
+
+def test_real_numbers_become_the_codes_of_a_quantised_input() -> None:
+    """To the nearest; at the ends of the range the last."""
+    coded = TensorSpec(name="x", dtype="int8", shape=(1, 5), scale=0.5, zero_point=10)
+    found = fitted(np.asarray([[0.0, 1.0, 1.2, 100.0, -100.0]], np.float32), coded)
+    assert found.dtype == np.int8
+    np.testing.assert_array_equal(found, [[10, 12, 12, 127, -128]])
+    codes = np.asarray([[1, 2, 3, 4, 5]], np.int8)
+    np.testing.assert_array_equal(fitted(codes, coded), codes)
 
 
 @pytest.mark.parametrize("batch", ["N", None, 1])
@@ -168,6 +178,7 @@ NUMBERS = [
 
 
 @given(st.sampled_from(NUMBERS).flatmap(lambda name: hnp.arrays(name, st.integers(0, 4))), st.sampled_from(NUMBERS))
+@example(np.array([-(2**31)], np.int32), "float16")
 def test_whole_numbers_are_never_changed(array: np.ndarray[Any, Any], target: str) -> None:
     """Whatever is accepted compares equal in Python's own numbers."""
     try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgeopt.domain.model import TensorSpec
 from edgeopt.domain.preprocess import Preprocess
 from edgeopt.errors import SamplesError
+from edgeopt.samples.fit import fit
 from edgeopt.samples.preprocess import apply, complete
 
 Array = np.ndarray[Any, Any]
@@ -43,6 +44,19 @@ def changed(**changes: Any) -> Preprocess:
 def test_without_steps_pixels_stay() -> None:
     """0..255, as floats."""
     np.testing.assert_array_equal(apply(picture(), PLAIN), picture().astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero", "first"),
+    [("int8", 1 / 255, -128, -128), ("uint8", 1 / 128, 128, 0), ("int8", 1.0, -128, -128)],
+)
+def test_pixels_of_a_quantised_input_are_its_codes(dtype: str, scale: float, zero: int, first: int) -> None:
+    """Where nobody says otherwise: that is how converters quantise pictures. `fit` makes codes of the real numbers."""
+    of = TensorSpec(name="x", dtype=dtype, shape=(1, 2, 4, 3), scale=scale, zero_point=zero)
+    settings, notes = completed(None, of)
+    codes = fit(apply(picture(), settings), of, of.shape, "a picture")
+    np.testing.assert_array_equal(codes[0], picture().astype(int) + first)
+    assert "codes of the quantised input" in notes[0]
 
 
 def test_scale_mean_and_std_come_in_this_order() -> None:

@@ -75,6 +75,13 @@ def test_given_shapes_count_for_all_axes_of_that_name() -> None:
         synthetic_samples(form, 1, 0, {"x": (1,)})
 
 
+def test_codes_of_a_quantised_input_go_over_all_of_their_range() -> None:
+    coded = TensorSpec(name="x", dtype="int8", shape=(1, 4000), scale=0.1, zero_point=0)
+    found = synthetic_samples(make_model(inputs=(coded,)), 1, 0).arrays[0][0]
+    assert found.dtype == "int8"
+    assert (found.min(), found.max()) == (-128, 127)
+
+
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [

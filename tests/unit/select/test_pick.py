@@ -39,7 +39,14 @@ def test_pick_is_never_a_refused_candidate(run: Run, goal: Goal) -> None:
     pick = choose(run, goal, summarise(run))
     bad = refused(run, goal)
     assert pick.candidate not in bad
-    assert (pick.status == "picked") == (pick.candidate is not None) == (len(bad) < len(run.candidates))
+    assert (pick.status == "picked") == (pick.candidate is not None)
+    if len(bad) == len(run.candidates):
+        assert pick.candidate is None
+    elif pick.candidate is None:  # one of the others might be better
+        assert pick.status == "inconclusive"
+        assert not all(
+            objection.certain for s in pick.summaries for objection in objections(run, goal, s, pick.summaries)
+        )
 
 
 @given(run=runs(), goal=goals())
@@ -171,8 +178,6 @@ def test_energy_cannot_be_the_objective_without_a_sensor() -> None:
         ({"output_checks": (make_check("int8", failure=make_failure("timeout", "first", "60 s")),)}, "60 s"),
         ({"output_checks": (make_check("int8", make_fidelity(1.0, finite=False)),)}, "NaN"),
         ({"dropped_early": {"int8@all": "twice as slow"}}, "twice as slow"),
-        ({"flags": {"int8": dict.fromkeys(range(8), ("throttled",))}}, "throttled"),
-        ({"flags": {"int8": dict.fromkeys(range(6), ("throttled",))}}, "throttled"),
         ({"agreements": {"int8": None}}, "not known"),
     ],
 )

@@ -110,6 +110,12 @@ def test_rates_of_a_cpu_say_nothing_of_an_accelerator() -> None:
     assert "not of CUDA" in (found.reason or "")
 
 
+def test_rates_of_one_inference_after_the_other_say_nothing_of_another_scenario() -> None:
+    (found,) = priors((INT8,), MODEL, PROFILE, {"int8": ("int8 static", 2_000_000)}, scenario="offline")
+    assert found.ms is None
+    assert "the scenario is offline" in (found.reason or "")
+
+
 def prior(name: str, ms: float | None) -> Prior:
     return Prior(candidate=f"{name}@all", ms=ms, reason=None if ms else "no rates")
 

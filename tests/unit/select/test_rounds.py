@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeopt.domain.run import MeasurePlan
-from edgeopt.select.rounds import estimate_seconds, gross_losers, round_order
+from edgeopt.select.rounds import estimate_energy_seconds, estimate_seconds, gross_losers, round_order
 
 names = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=8)
 
@@ -87,3 +87,8 @@ def test_estimate_is_for_all_rounds_of_a_race_and_within_the_budget() -> None:
     plan = MeasurePlan(max_rounds=10, block_min_s=1.0, warmup_min_s=0.5)
     assert estimate_seconds(plan, 3, load_s=0.5) == 3 * (10 * 2.0 + 0.5)
     assert estimate_seconds(msgspec.structs.replace(plan, budget_s=5.0), 3, load_s=0.5) == 5.0 + 3 * 0.5
+
+
+def test_energy_windows_are_two_idle_parts_and_one_of_work_for_everyone_in_every_round() -> None:
+    plan = MeasurePlan(energy_rounds=3, energy_idle_s=2.0, energy_load_s=5.0)
+    assert estimate_energy_seconds(plan, 2, load_s=1.0) == 2 * 3 * (4.0 + 5.0 + 1.0)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edgeopt.domain.device import Profile
 from edgeopt.domain.goal import Goal, Objective
-from edgeopt.domain.run import Block, MeasurePlan, Setting
+from edgeopt.domain.run import Block, MeasurePlan, Setting, plain_provider
 from edgeopt.select.settings import (
     KEPT,
     Offer,
@@ -61,14 +61,23 @@ def test_offered_are_one_two_the_big_cores_and_all_without_duplicates(
 
 
 def test_big_cores_are_named_by_number() -> None:
-    found = {offer.label: offer.setting for offer in offers(PIXEL, "latency", memory_limited=False, runtime="x")}
-    assert found["big2"] == Setting(runtime="x", threads=2, affinity=(4, 5, 6, 7))
+    found = {
+        offer.label: offer.setting for offer in offers(PIXEL, "latency", memory_limited=False, runtime="onnxruntime")
+    }
+    assert found["big2"] == Setting(runtime="onnxruntime", threads=2, affinity=(4, 5, 6, 7))
 
 
 def test_the_arena_is_offered_where_memory_counts_and_nothing_where_only_the_file_does() -> None:
     assert labels(PI, "memory")[1] == "all noarena"
     assert labels(PI, limited=True)[1] == "all noarena"
     assert labels(PI, "size") == ["all"]
+
+
+def test_a_gpu_has_no_threads_and_computes_in_half_precision_too() -> None:
+    offered = offers(PI, "latency", memory_limited=False, runtime="tensorrt")
+
+    assert [(offer.label, offer.setting.precision) for offer in offered] == [("gpu", None), ("gpu fp16", "fp16")]
+    assert {offer.setting.provider for offer in offered} == {"GPU"}
 
 
 def test_providers_that_the_runtime_has_are_offered() -> None:
@@ -188,10 +197,40 @@ def test_short_blocks_are_short_whatever_the_plan_says() -> None:
 
 def test_the_outlook_counts_the_screen_and_who_may_go_on() -> None:
     profile = Profile(name="pi", title="Pi", arch="aarch64", cores=4, recipes=("clean",))
-    outlook = screen_outlook(MeasurePlan(), profile, Goal(), 3)
+    outlook = screen_outlook(MeasurePlan(), profile, Goal(), {"onnxruntime": 3})
     assert outlook.candidates == 3 * KEPT + 1
     assert outlook.seconds == pytest.approx(4 * 2 * short_block_s(MeasurePlan()))
     unknown = msgspec.structs.replace(profile, cores=None)
-    assert screen_outlook(MeasurePlan(), unknown, Goal(max_memory_mb=10), 3).seconds > outlook.seconds
+    assert screen_outlook(MeasurePlan(), unknown, Goal(max_memory_mb=10), {"onnxruntime": 3}).seconds > outlook.seconds
     for plan, goal in ((MeasurePlan(settings="fixed"), Goal()), (MeasurePlan(), Goal(objective="size"))):
-        assert screen_outlook(plan, profile, goal, 3).candidates is None
+        assert screen_outlook(plan, profile, goal, {"onnxruntime": 3}).candidates is None
+
+
+@pytest.mark.parametrize(
+    ("runtime", "features", "offered"),
+    [
+        ("openvino", ["avx2", "amx_bf16"], ["all", "1", "all bf16"]),
+        ("openvino", ["asimd", "asimdhp"], ["all", "1", "all fp16"]),
+        ("ncnn", ["asimd", "asimdhp"], ["all", "1", "all fp16"]),
+        ("ncnn", ["avx2", "amx_bf16"], ["all", "1"]),
+        ("litert", ["asimdhp", "amx_bf16"], ["all", "1"]),
+        ("openvino", [], ["all", "1"]),
+    ],
+)
+def test_half_precision_is_offered_where_the_cpu_has_it_and_the_runtime_can_be_told(
+    runtime: str, features: list[str], offered: list[str]
+) -> None:
+    """And spinning is onnxruntime's alone."""
+    facts = {"cpu": {"usable_cores": 2, "features": features}}
+    found = offers(facts, "latency", memory_limited=True, runtime=runtime)
+    assert [offer.label for offer in found] == offered
+    assert all(offer.setting.provider == plain_provider(runtime) for offer in found)
+
+
+def test_what_else_openvino_computes_on_is_offered() -> None:
+    facts = {
+        "cpu": {"usable_cores": 1},
+        "runtimes": [{"name": "openvino", "providers": ["CPU", "GPU"]}, {"name": "litert", "providers": ["XNNPACK"]}],
+    }
+    assert [o.label for o in offers(facts, "latency", memory_limited=False, runtime="openvino")] == ["all", "gpu"]
+    assert [o.label for o in offers(facts, "latency", memory_limited=False, runtime="litert")] == ["all"]

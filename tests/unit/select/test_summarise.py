@@ -168,3 +168,14 @@ def test_dropped_candidate_is_inconclusive() -> None:
 def test_candidate_of_an_unknown_variant_is_a_damaged_run() -> None:
     with pytest.raises(RunUnreadable, match="gone"):
         summarise(build(candidates=(make_candidate("gone"),)))
+
+
+def test_blocks_of_a_program_that_tells_one_value_have_a_level_and_no_tails() -> None:
+    made = build({"original@4": 5.0})
+    name = made.candidates[0].id
+    blocks = [make_block(name, n, (5.0 + n % 3 / 100,), latencies_are="median") for n in range(30)]
+    run = msgspec.structs.replace(made, blocks=tuple(blocks))
+    summary = summarise(run)[0]
+    assert summary.p50_ms == pytest.approx(5.01, rel=0.01)
+    assert summary.p90_ms is summary.p99_ms is None
+    assert "one value of a block" in summary.reasons["p90_ms"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeopt.errors import ConfigError
-from edgeopt.transport.address import LocalAddress, SshAddress, format_address, parse_address, parse_hop
+from edgeopt.transport.address import AdbAddress, LocalAddress, SshAddress, format_address, parse_address, parse_hop
 
 USERS = st.from_regex(r"[A-Za-z0-9_.][A-Za-z0-9_.+$-]{0,20}", fullmatch=True)
 NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}", fullmatch=True)
@@ -23,6 +23,15 @@ HOSTS = NAMES | st.ip_addresses().map(str)
         ("ssh://[fe80::1%eth0]:22", SshAddress(host="fe80::1%eth0", port=22)),
         ("ssh://pi@[::1]", SshAddress(host="::1", user="pi")),
         ("ssh://my_alias", SshAddress(host="my_alias")),
+        ("adb://", AdbAddress()),
+        ("adb://0A041FDD4003BY", AdbAddress(serial="0A041FDD4003BY")),
+        ("adb://emulator-5554", AdbAddress(serial="emulator-5554")),
+        (
+            "adb://adb-0A041FDD-x1Y2z3._adb-tls-connect._tcp",
+            AdbAddress(serial="adb-0A041FDD-x1Y2z3._adb-tls-connect._tcp"),
+        ),
+        ("adb://192.168.0.7:5555", AdbAddress(serial="192.168.0.7", port=5555)),
+        ("adb://[fe80::1%wlan0]:5555", AdbAddress(serial="fe80::1%wlan0", port=5555)),
     ],
 )
 def test_an_address_is_read(text: str, address: object) -> None:
@@ -31,6 +40,14 @@ def test_an_address_is_read(text: str, address: object) -> None:
 
 @given(address=st.builds(SshAddress, host=HOSTS, user=st.none() | USERS, port=st.none() | st.integers(1, 65535)))
 def test_what_is_written_is_read_back(address: SshAddress) -> None:
+    assert parse_address(format_address(address)) == address
+
+
+@given(
+    address=st.builds(AdbAddress, serial=st.none() | NAMES)
+    | st.builds(AdbAddress, serial=HOSTS, port=st.integers(1, 65535))
+)
+def test_a_phone_is_read_back(address: AdbAddress) -> None:
     assert parse_address(format_address(address)) == address
 
 
@@ -48,6 +65,11 @@ def test_this_computer_is_read_back() -> None:
         ("local:/tmp", "not an address"),
         ("SSH://host", "not an address"),
         ("ssh://", "not a host"),
+        ("adb://-s", "not a serial number"),
+        ("adb://user@phone", "not a serial number"),
+        ("adb://[::1]", "has no port"),
+        ("adb://host:", "not a port"),
+        ("adb://-s:5555", "not a host"),
         ("ssh://@host", "not a user name"),
         ("ssh://-oProxyCommand=x", "not a host"),
         ("ssh://-l@host", "not a user name"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from statistics import fmean
+
 import numpy as np
 import onnx
 import pytest
@@ -15,7 +18,7 @@ from edgeopt.compiler.quantize.emit import emit
 from edgeopt.compiler.quantize.encoding import S8S8, U8S8, U8S8_7BIT, U8U8
 from edgeopt.compiler.quantize.fusion import coverage
 from edgeopt.compiler.quantize.ladder import affordable, sqnr_db
-from edgeopt.compiler.quantize.mixed import worth_float
+from edgeopt.compiler.quantize.mixed import conversions, non_decreasing, without, worth_float
 from edgeopt.compiler.quantize.observe import ChannelRanges, answers
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feeds
@@ -27,6 +30,16 @@ from tests.unit.compiler.quantize import nets
 def decided(network, judge, share):
     """With one judge of everything."""
     return worth_float(network, judge, judge, share)
+
+
+def judge_of_left(network, gains):
+    """20 dB, and what is gained by the layers that are not int8."""
+
+    def of(model):
+        held = {tensor.name for tensor in model.graph.initializer}
+        return 20.0 + gains({layer.name for layer in network.layers if f"{layer.name}_w_codes" not in held})
+
+    return of
 
 
 def made(model, tmp_path, *, count=24, float_first=0, budget="standard", encoding=U8S8, **options):
@@ -300,22 +313,111 @@ def test_a_stem_is_left_in_float_rather_than_scattered_layers_that_gain_little_m
     network = nets.int8(chain.model(), nets.feeds(tmp_path))
     names = [layer.name for layer in network.layers]
 
-    def judge(gains):
-        """dB by the set of layers that are not int8."""
-
-        def of(model):
-            left = {name for name in names if not any(f"{name}_w_codes" in t.name for t in model.graph.initializer)}
-            return 20.0 + gains(left)
-
-        return of
-
-    stem = decided(network, judge(lambda left: 2.0 * (names[0] in left) + 0.5 * (names[2] in left)), 0.6)
+    judge = judge_of_left(network, lambda left: 2.0 * (names[0] in left) + 0.5 * (names[2] in left))
+    stem = decided(network, judge, 0.6)
     assert stem is not None
     assert stem.layers == {names[0]}
-    scattered = decided(network, judge(lambda left: 2.0 * (names[2] in left)), 0.6)
+    scattered = decided(network, judge_of_left(network, lambda left: 2.0 * (names[2] in left)), 0.6)
     assert scattered is not None
     assert scattered.layers == {names[2]}
-    assert decided(network, judge(lambda _: 0.0), 0.6) is None
+    assert decided(network, judge_of_left(network, lambda _: 0.0), 0.6) is None
+
+
+def hourglass(tmp_path):
+    """Five layers; the second answers with 16 channels, the third with 2."""
+    chain = nets.Chain().conv(4).op("Relu").conv(16).op("Relu").conv(2, kernel=1).op("Relu").conv(16).op("Relu")
+    network = nets.int8(chain.conv(4, kernel=1).model(), nets.feeds(tmp_path))
+    return network, [layer.name for layer in network.layers]
+
+
+def test_of_stems_that_gain_alike_the_one_with_few_values_behind_it_is_cheapest(tmp_path):
+    """One layer more costs less than bringing eight times the values into int8."""
+    network, names = hourglass(tmp_path)
+    stem = decided(network, judge_of_left(network, lambda left: 2.0 * (names[1] in left)), 0.7)
+    assert stem is not None
+    assert stem.layers == set(names[:3])
+    assert stem.words == "a stem 3 layers deep"
+
+
+@pytest.mark.parametrize(("more", "depth"), [(0.7, 1), (0.8, 3)])
+def test_a_deeper_stem_must_gain_more_than_other_samples_would_say(tmp_path, more, depth):
+    network, names = hourglass(tmp_path)
+    judge = judge_of_left(network, lambda left: 3.0 * (names[0] in left) + more * (names[2] in left))
+    stem = decided(network, judge, 0.7)
+    assert stem is not None
+    assert stem.layers == set(names[:depth])
+
+
+def test_a_gain_that_deeper_stems_do_not_have_is_taken_for_chance(tmp_path):
+    """More layers in float do not harm: what the first seems to gain alone, it gains by luck."""
+    network, names = hourglass(tmp_path)
+    judge = judge_of_left(
+        network, lambda left: 2.0 * (names[0] in left) - 1.5 * (names[1] in left) + 2.0 * (set(names[1:3]) <= left)
+    )
+    stem = decided(network, judge, 0.7)
+    assert stem is not None
+    assert stem.layers == set(names[:3])
+
+
+def test_the_deepest_stem_may_seem_to_gain_less_than_the_others(tmp_path):
+    network, names = hourglass(tmp_path)
+    judge = judge_of_left(network, lambda left: 3.0 * (names[0] in left) - 2.9 * (names[2] in left))
+    stem = decided(network, judge, 0.7)
+    assert stem is not None
+    assert stem.layers == set(names[:1])
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
+def test_the_nearest_values_that_never_fall(values):
+    fitted = non_decreasing(values)
+    assert all(a <= b + 1e-9 for a, b in itertools.pairwise(fitted))
+    assert sum(fitted) == pytest.approx(sum(values), abs=1e-9)
+    assert non_decreasing(sorted(values)) == pytest.approx(sorted(values))
+    distance = sum((a - b) ** 2 for a, b in zip(values, fitted, strict=True))
+    others = [sorted(values), [fmean(values)] * len(values), list(itertools.accumulate(values, max))]
+    assert all(distance <= sum((a - b) ** 2 for a, b in zip(values, o, strict=True)) + 1e-9 for o in others)
+
+
+def test_layers_that_few_samples_praise_and_many_do_not_stay_int8(tmp_path):
+    """Otherwise what stays in float would cost time and faithfulness."""
+    network, names = hourglass(tmp_path)
+    few, many = (judge_of_left(network, lambda left, each=each: each * (names[2] in left)) for each in (0.5, -0.4))
+    assert worth_float(network, few, many, 0.7) is None
+    assert worth_float(network, few, few, 0.05).layers == {names[2]}
+
+
+def test_a_cheaper_stem_must_gain_something(tmp_path):
+    network, names = hourglass(tmp_path)
+    judge = judge_of_left(network, lambda left: 0.1 * (names[0] in left) + 0.4 * (names[2] in left))
+    stem = decided(network, judge, 0.7)
+    assert stem is not None
+    assert stem.layers == set(names[:3])
+
+
+def test_scattered_layers_must_gain_more_than_the_best_stem_not_than_the_cheapest(tmp_path):
+    network, names = hourglass(tmp_path)
+    last = names[-1]
+    judge = judge_of_left(
+        network,
+        lambda left: (
+            3.0 * (names[0] in left)
+            + 0.7 * (names[2] in left)
+            + 3.7 * (last in left)
+            - 3.0 * ({names[0], last} <= left)
+        ),
+    )
+    stem = decided(network, judge, 0.7)
+    assert stem is not None
+    assert stem.words.startswith("a stem")
+
+
+def test_what_comes_into_int8_is_counted_by_its_values(tmp_path):
+    """The input, and what stands behind a stem; what int8 layers make is int8 already."""
+    network, names = hourglass(tmp_path)
+    assert conversions(network) == 40 * 3 * 64
+    assert conversions(without(network, set(names[:1]))) == 40 * 4 * 64
+    assert conversions(without(network, set(names[:2]))) == 40 * 16 * 64
+    assert conversions(without(network, {names[2]})) == 40 * (3 + 2) * 64
 
 
 def test_of_layers_that_help_alone_those_are_given_back_that_gain_nothing_beside_the_others(tmp_path):
@@ -325,13 +427,7 @@ def test_of_layers_that_help_alone_those_are_given_back_that_gain_nothing_beside
 
     def judge(gains):
         """A stem in float harms: it is about scattered layers."""
-
-        def of(model):
-            held = {tensor.name for tensor in model.graph.initializer}
-            left = {layer.name for layer in network.layers if f"{layer.name}_w_codes" not in held}
-            return 20.0 + gains(left) - 5.0 * (first in left)
-
-        return of
+        return judge_of_left(network, lambda left: gains(left) - 5.0 * (first in left))
 
     either = decided(network, judge(lambda left: 2.0 * bool({one, other} & left)), 0.9)
     assert either is not None

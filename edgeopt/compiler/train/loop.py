@@ -1,0 +1,243 @@
+"""The training loop: one step after the other, a look at the held-out samples now and then, and a checkpoint at each look.
+
+All that a step draws at random follows from the seed and its number, so that a run which goes on from a checkpoint ends in the same bytes as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeopt.compiler.train import checkpoint
+from edgeopt.compiler.train.augment import View
+from edgeopt.compiler.train.budgets import BATCH, look_every
+from edgeopt.compiler.train.compared import Compared
+from edgeopt.compiler.train.curves import Curves
+from edgeopt.compiler.train.data import Data, generator, groups, picked, size_of
+from edgeopt.compiler.train.judge import Judge, Score
+from edgeopt.compiler.train.lessons import Lessons
+from edgeopt.compiler.train.objectives.scene import Scene
+from edgeopt.compiler.train.twin import Twin
+
+LEARNING_RATE = 1.5e-3
+"""Of the size of what learns."""
+
+LEAST_SIZE = 1e-3
+"""Of a parameter that is all but 0."""
+
+Tell = Callable[[int, float, Score, float | None], None]
+"""Told the step, its loss, the last score, and the seconds that are left (None: not known yet)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """All that a run depends on. `together` is how many samples go through a network at once, `deadline` a moment of the monotonic clock at which it must stop."""
+
+    teacher: Twin
+    student: Twin
+    parameters: Mapping[str, Any]
+    what: Compared
+    data: Data
+    lessons: Lessons
+    view: View | None
+    steps: int
+    together: int
+    seed: int
+    judge: Judge
+    deadline: float
+    learning_rate: float = LEARNING_RATE
+    half: bool = False
+    folder: Path | None = None
+    curves: Curves | None = None
+    tell: Tell | None = None
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """`first` is the score before training, `best` that of `weights`, which are from step `best_step`; 0 is the student as it came. `ended` says why it stopped early, if it did."""
+
+    first: Score
+    best: Score
+    best_step: int = 0
+    step: int = 0
+    weights: dict[str, Any] = field(default_factory=dict)
+    ended: str | None = None
+
+
+def train(setup: Setup) -> Outcome:
+    """Run all steps, or what is left of them. The student's parameters are the best ones afterwards."""
+    optimiser = torch.optim.Adam(_groups(setup), lr=setup.learning_rate, foreach=False)
+    outcome = _begin(setup, optimiser)
+    every = look_every(setup.steps)
+    score, began, started = outcome.best, time.monotonic(), outcome.step
+    while outcome.step < setup.steps and outcome.ended is None:
+        loss = _step(setup, optimiser, outcome.step)
+        if not math.isfinite(loss):
+            outcome.ended = f"the loss was no number any more at step {outcome.step + 1}"
+            break
+        outcome.step += 1
+        late = time.monotonic() > setup.deadline and outcome.step < setup.steps
+        looked = outcome.step % every == 0 or outcome.step == setup.steps
+        if looked or late:
+            score = setup.judge.score(setup.student)
+            if score.beats(outcome.best, outcome.first):
+                outcome.best, outcome.best_step, outcome.weights = score, outcome.step, _arrays(setup.parameters)
+        if looked:
+            # Not where time ended: run again, it goes on as if there had been no end.
+            _keep(setup, optimiser, outcome)
+        _told(setup, outcome, loss, score, (time.monotonic() - began) / (outcome.step - started))
+        if late:
+            outcome.ended = f"its time was up after step {outcome.step} of {setup.steps}"
+    _load(setup.parameters, outcome.weights)
+    return outcome
+
+
+def _groups(setup: Setup) -> list[dict[str, Any]]:
+    """Each parameter with the size that its steps are relative to.
+
+    Adam moves every weight by about its rate, whatever its size; where batch norm was merged and inputs are raw pixels, weights are a hundred times smaller than elsewhere, and a rate that is right for
+    one layer wrecks another. Sizes as in Shazeer and Stern, *Adafactor*, ICML 2018, section 8.
+    """
+    with torch.no_grad():
+        sizes = [max(float(p.float().pow(2).mean().sqrt()), LEAST_SIZE) for p in setup.parameters.values()]
+    learned = [{"params": [p], "scale": size} for p, size in zip(setup.parameters.values(), sizes, strict=True)]
+    return learned + [{"params": [p], "scale": 1.0} for p in setup.lessons.parameters()]
+
+
+def _step(setup: Setup, optimiser: Any, step: int) -> float:
+    """One step over a batch, group by group; the mean loss."""
+    rate = setup.learning_rate * 0.5 * (1 + math.cos(math.pi * step / setup.steps))
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+    optimiser.zero_grad(set_to_none=True)
+    chosen = picked(len(setup.data.train), BATCH, step=step, seed=setup.seed)
+    random, total = generator(setup.seed, 2, step), 0.0
+    for places, feeds in groups([setup.data.train[index] for index in chosen], setup.together):
+        scene = _scene(setup, [chosen[place] for place in places], feeds, random)
+        total += setup.lessons.learn(scene, share=size_of(feeds) / len(chosen), parameters=setup.parameters)
+        if not math.isfinite(total):
+            return total
+    optimiser.step()
+    return total
+
+
+def _scene(setup: Setup, indices: Sequence[int], feeds: Any, random: Any) -> Scene:
+    """Both networks on a group; what no view changes is asked of the teacher once."""
+    device = setup.student.device
+    feeds = {name: x.to(device) if x.is_floating_point() else x for name, x in feeds.items()}
+    seen = setup.view(feeds, random) if setup.view is not None else feeds
+    of_teacher, of_student = (tuple(dict.fromkeys((*setup.what.wanted, *more))) for more in setup.lessons.names)
+
+    def teach(other: Mapping[str, Any]) -> Any:
+        with torch.no_grad(), _precision(setup, device):
+            return setup.teacher(other, of_teacher)
+
+    def learn(other: Mapping[str, Any]) -> Any:
+        with _precision(setup, device):
+            return setup.student(other, of_student)
+
+    known = setup.lessons.memory.recall(indices) if setup.view is None else None
+    answers = teach(seen) if known is None else known
+    if setup.view is None and known is None:
+        setup.lessons.memory.remember(indices, answers)
+    return Scene(
+        feeds=seen,
+        compared=setup.what,
+        teacher=answers,
+        student=learn(seen),
+        run_teacher=teach,
+        run_student=learn,
+        random=random,
+        anchors=setup.lessons.anchors,
+        attention=setup.lessons.attention,
+    )
+
+
+def _precision(setup: Setup, device: Any) -> Any:
+    return torch.autocast(device.type, torch.bfloat16, enabled=setup.half)
+
+
+def _begin(setup: Setup, optimiser: Any) -> Outcome:
+    """From the checkpoint if there is one, else from the start."""
+    found = checkpoint.load(setup.folder) if setup.folder is not None else None
+    if found is None:
+        first = setup.judge.score(setup.student)
+        return Outcome(first=first, best=first, weights=_arrays(setup.parameters))
+    arrays, record = found
+    _load(setup.parameters, _part(arrays, "now/"))
+    setup.lessons.load(_part(arrays, "lessons/"))
+    for name, parameter in _learning(setup).items():
+        if f"mean/{name}" not in arrays:
+            continue
+        optimiser.state[parameter] = {
+            "step": torch.tensor(float(arrays[f"step/{name}"])),
+            "exp_avg": torch.from_numpy(arrays[f"mean/{name}"]).to(parameter.device),
+            "exp_avg_sq": torch.from_numpy(arrays[f"square/{name}"]).to(parameter.device),
+        }
+    return Outcome(
+        first=Score(*record["first"]),
+        best=Score(*record["best"]),
+        best_step=record["best_step"],
+        step=record["step"],
+        weights=_part(arrays, "best/"),
+        ended=record["ended"],
+    )
+
+
+def _keep(setup: Setup, optimiser: Any, outcome: Outcome) -> None:
+    if setup.folder is None:
+        return
+    arrays = {f"now/{name}": array for name, array in _arrays(setup.parameters).items()}
+    arrays |= {f"best/{name}": array for name, array in outcome.weights.items()}
+    arrays |= {f"lessons/{name}": array for name, array in setup.lessons.arrays().items()}
+    for name, parameter in _learning(setup).items():
+        state = optimiser.state.get(parameter)
+        if not state:
+            # Nothing that is compared depends on it, so far.
+            continue
+        arrays[f"step/{name}"] = np.array(float(state["step"]))
+        arrays[f"mean/{name}"] = state["exp_avg"].cpu().numpy()
+        arrays[f"square/{name}"] = state["exp_avg_sq"].cpu().numpy()
+    first, best = ([s.distance, s.agreement] for s in (outcome.first, outcome.best))
+    record = {
+        "step": outcome.step,
+        "best_step": outcome.best_step,
+        "first": first,
+        "best": best,
+        "ended": outcome.ended,
+    }
+    checkpoint.save(setup.folder, arrays, record)
+
+
+def _learning(setup: Setup) -> dict[str, Any]:
+    """Everything that the optimiser has, by name."""
+    named = {**setup.parameters, **{f"lesson{i}": p for i, p in enumerate(setup.lessons.parameters())}}
+    return {name: parameter for name, parameter in named.items() if parameter.requires_grad}
+
+
+def _told(setup: Setup, outcome: Outcome, loss: float, score: Score, step_s: float) -> None:
+    if setup.curves is not None:
+        setup.curves.write(outcome.step, loss, score)
+    if setup.tell is not None:
+        setup.tell(outcome.step, loss, score, step_s * (setup.steps - outcome.step))
+
+
+def _arrays(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: np.array(parameter.detach().cpu().numpy()) for name, parameter in parameters.items()}
+
+
+def _load(parameters: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(arrays[name]))
+
+
+def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
