@@ -13,6 +13,9 @@ from edgeopt.domain.model import TensorSpec
 THREADS = 2
 """Fixed, not the host's cores: the order of float additions, and so the last bits of an answer, depends on it."""
 
+EXACT = ("session.x64quantprecision", "1")
+"""Entry of a session's configuration: integer products that do not saturate. AVX2 without VNNI adds two of unsigned by signed bytes in 16 bits, and answers would differ from those of the board that a file is for (`onnxruntime_session_options_config_keys.h`, Avx2PrecisionMode)."""
+
 _ELEMENTS = {
     "float": "float32",
     "float16": "float16",
@@ -38,6 +41,7 @@ def open_session(model: Path | bytes) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(*EXACT)
     return ort.InferenceSession(
         model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeopt.compiler.progress import tell
 from edgeopt.compiler.quantize.graph import Array, captured
+from edgeopt.compiler.runtime import EXACT
 
 Feed = dict[str, Array]
 Visit = Callable[[int, dict[str, Array]], None]
@@ -64,8 +65,8 @@ def run_taps(
 
 
 def answers(model: Any | Path, feeds: Iterable[Feed], *, fused: bool) -> list[list[Array]]:
-    """All outputs of every sample: on the runtime's int8 kernels, or in float emulation."""
-    session = fused_session(model) if fused else float_session(model)
+    """All outputs of every sample: on the runtime's int8 kernels, exact ones whatever this CPU has, or in float emulation."""
+    session = _session(model, dict([EXACT])) if fused else float_session(model)
     return [list(session.run(None, feed)) for feed in feeds]
 
 
