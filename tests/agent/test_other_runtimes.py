@@ -41,6 +41,12 @@ def feed() -> dict[str, Any]:
     return {"a": np.full((1, 4), 1.0, np.float32), "b": np.full((1, 4), 3.0, np.float32)}
 
 
+def _capabilities() -> list[str]:
+    """What OpenVINO says that this CPU computes in."""
+    core = pytest.importorskip("openvino").Core()
+    return list(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
 class TestOpenVino:
     def test_outputs_come_in_the_order_of_the_model_and_are_its_own(self, xml: Path) -> None:
         model = openvino.load(str(xml), CPU)
@@ -77,6 +83,10 @@ class TestOpenVino:
         """Left to itself it takes bfloat16 where the CPU has it, and answers change."""
         plain = openvino.load(str(xml), CPU)
         assert str(plain._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'float32'>"
+
+    def test_bfloat16_is_taken_where_it_is_asked_for(self, xml: Path) -> None:
+        if "BF16" not in _capabilities():
+            pytest.skip("this CPU does not compute in bfloat16")
         half = openvino.load(str(xml), {**CPU, "precision": "bf16"})
         assert str(half._compiled.get_property("INFERENCE_PRECISION_HINT")) == "<Type: 'bfloat16'>"
 

@@ -123,7 +123,7 @@ def test_ctrl_c_at_any_moment_leaves_a_whole_release_or_none(wired: Wired) -> No
             said += process.stderr.read()
             outcomes.append(process.wait(timeout=60))
         assert "Traceback" not in said
-        wired.is_clean()
+        wired.is_clean(uploads=True)
         wired.is_free("board")
         (app,) = (a for a in wired.json("status", "--device", "board")["status"]["apps"] if a["app"] == "moments")
         assert app["healthy_files"], f"in stage {stage} of {len(lasts)}: {said}"
