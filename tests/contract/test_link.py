@@ -474,12 +474,20 @@ def test_closing_a_link_ends_what_was_started_on_it(way: Way) -> None:
     stream.close()
 
 
+@pytest.fixture
+def stop_signal() -> Iterator[signal.Signals]:
+    """A signal that does to this process what Ctrl-C does to a command; SIGINT itself belongs to whoever started the tests, and may be ignored."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
 @pytest.mark.parametrize("call", ["run", "read", "write"])
-def test_ctrl_c_leaves_a_link_that_closes(way: Way, call: str) -> None:
+def test_ctrl_c_leaves_a_link_that_closes(way: Way, call: str, stop_signal: signal.Signals) -> None:
     word = _token()
     stream = way.link.start(["sleep", word])
     # A true signal: it also wakes what waits in the kernel.
-    interrupt = threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    interrupt = threading.Timer(0.2, signal.pthread_kill, (threading.main_thread().ident, stop_signal))
     interrupt.start()
     interrupted = {
         "run": lambda: way.link.run(["sleep", word]),
