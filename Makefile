@@ -3,6 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3.10 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# A worker that dies is a failure; those that are left would wait for its tests for ever.
+WORKERS := -n 2 --dist loadgroup --max-worker-restart=0
 PYTHONS ?= 3.10 3.11 3.12 3.13
 AGENT_PYTHONS ?= 3.8 3.9 3.10 3.11 3.12 3.13
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -18,13 +20,13 @@ demo: $(VENV)/.core  ## the whole loop on this computer, from model to installed
 install: $(VENV)/.all  ## .venv with every extra, the development tools and the edgeopt command
 
 test: $(VENV)/.all  ## all tests that this machine can run; TESTS=... for some of them, with no word on coverage
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report= $(TESTS)
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report= $(TESTS)
 ifeq ($(TESTS),)
 	$(BIN)/coverage report --fail-under=100 --include="$(subst $(space),$(comma),$(PURE))"
 endif
 
 coverage: $(VENV)/.all  ## the same, with what the child processes run counted too
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-config=tests/every_process.toml --cov-report=
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-config=tests/every_process.toml --cov-report=
 	$(BIN)/coverage report --fail-under=$(COVERAGE)
 
 COVERAGE ?= 90
@@ -78,7 +80,7 @@ bench: $(VENV)/.all  ## the figures of docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
 
 hil: $(VENV)/.all  ## tests on ARM machines that are emulated, or on a real board: make hil DEVICE=pi4
-	$(BIN)/python -m pytest -q -rs $(if $(DEVICE),-m hil tests/hil --device $(DEVICE),-n 2 --dist loadgroup -m qemu tests/hil --arm full --durations=10) $(TESTS)
+	$(BIN)/python -m pytest -q -rs $(if $(DEVICE),-m hil tests/hil --device $(DEVICE),$(WORKERS) -m qemu tests/hil --arm full --durations=10) $(TESTS)
 
 hil-models: $(VENV)/.all  ## real models on an emulated ARM machine, on three runtimes each; prints the tables
 	$(BIN)/python -m pytest -q -rs -s -m qemu tests/hil/test_arm_models.py --arm models

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.hil.arm_loop import APP, Deployed
+from tests.hil.arm_loop import APP, Bare, Deployed
 
 pytestmark = [pytest.mark.qemu, pytest.mark.e2e, pytest.mark.xdist_group("arm"), pytest.mark.timeout(1200)]
 
 
-def test_a_bare_guest_lacks_the_runtime_and_doctor_says_what_to_do(deployed: Deployed) -> None:
-    runtime = deployed.bare["runtime"]
+def test_a_bare_guest_lacks_the_runtime_and_doctor_says_what_to_do(bare: Bare) -> None:
+    runtime = bare.findings["runtime"]
 
     assert runtime["state"] == "fail"
     assert "cpython 3." in runtime["found"]
@@ -28,11 +28,15 @@ def test_setup_brings_wheels_of_the_guests_kind(deployed: Deployed) -> None:
     assert runtime["shipped"]["sent_bytes"] == deployed.setup["to_send_bytes"] > 10_000_000
 
 
-def test_emulated_times_do_not_pass_for_a_boards(deployed: Deployed) -> None:
-    words = "its device tree says linux,dummy-virt"
+WORDS = "its device tree says linux,dummy-virt"
 
-    assert f"a virtual machine ({words})" in deployed.bare["board"]["advice"]
-    assert deployed.first["conditions"]["virtual"] == words
+
+def test_doctor_says_that_it_is_no_board(bare: Bare) -> None:
+    assert f"a virtual machine ({WORDS})" in bare.findings["board"]["advice"]
+
+
+def test_emulated_times_do_not_pass_for_a_boards(deployed: Deployed) -> None:
+    assert deployed.first["conditions"]["virtual"] == WORDS
     table = deployed.arm.ok("runs", "show", deployed.first["run"])
     assert "these times say nothing about a board" in " ".join(table.split())
 
@@ -62,7 +66,6 @@ def test_back_to_the_release_before_and_the_application_runs_it(deployed: Deploy
     np.testing.assert_allclose(answer, expected, atol=1e-5 if variant == "original" else 0.05)
 
 
-@pytest.mark.usefixtures("full")
 def test_three_runtimes_stand_in_one_table_with_answers_of_the_guest(deployed: Deployed) -> None:
     arm = deployed.arm
     arm.set_up("litert", "ncnn")
@@ -78,5 +81,5 @@ def test_three_runtimes_stand_in_one_table_with_answers_of_the_guest(deployed: D
     np.testing.assert_allclose(answer, expected, atol=0.05)
 
 
-def test_edgeopt_leaves_nothing_but_its_folder_in_the_users_home(deployed: Deployed) -> None:
-    assert sorted(deployed.arm.guest.user("ls -A").stdout.split()) == [".edgeopt", ".ssh"]
+def test_edgeopt_leaves_nothing_but_its_folder_in_the_users_home(bare: Bare) -> None:
+    assert sorted(bare.arm.guest.user("ls -A").stdout.split()) == [".edgeopt", ".ssh"]

@@ -60,13 +60,13 @@ def cut_while_switching(deployed: Deployed, after_s: float) -> None:
     assert {found["current"], found["previous"]} == set(deployed.releases)
 
 
-def test_a_power_cut_in_mid_switch_leaves_the_old_release_or_the_new_one(
-    deployed: Deployed, request: pytest.FixtureRequest
-) -> None:
-    cuts = 3 if request.config.getoption("--arm") == "full" else 1
+CUTS = 3
+
+
+def test_a_power_cut_in_mid_switch_leaves_the_old_release_or_the_new_one(deployed: Deployed) -> None:
     seed = random.randrange(2**32)  # noqa: S311
     moments = random.Random(seed)  # noqa: S311
-    for number in range(cuts):
+    for number in range(CUTS):
         # Several switches long, so that cuts fall everywhere in one.
         after_s = moments.uniform(0.05, 1.0)
         try:
@@ -75,7 +75,6 @@ def test_a_power_cut_in_mid_switch_leaves_the_old_release_or_the_new_one(
             pytest.fail(f"cut {number} of seed {seed}, {after_s:.3f} s after the first switch: {error}")
 
 
-@pytest.mark.usefixtures("full")
 def test_what_rollback_said_is_done_is_still_so_after_a_power_cut(deployed: Deployed) -> None:
     digest = deployed.arm.json("rollback", "--device", "arm", "--app", APP)["release"]["digest"]
     deployed.arm.guest.power_cut()
@@ -84,7 +83,6 @@ def test_what_rollback_said_is_done_is_still_so_after_a_power_cut(deployed: Depl
     assert is_whole(deployed.arm)["current"] == digest
 
 
-@pytest.mark.usefixtures("full")
 def test_a_power_cut_in_a_deploy_ends_it_and_the_next_one_goes_through(deployed: Deployed) -> None:
     """The real command, cut where the board shows that it puts the release together."""
     arm, guest = deployed.arm, deployed.arm.guest
