@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from edgeopt.domain.device import RuntimeName
@@ -150,8 +152,9 @@ LOW_RANK = Recipe(
 )
 
 PRUNED = tuple(_pruned(percent, int8=int8) for int8 in (False, True) for percent in (10, 20, 30))
-HALVED = (_pruned(50), _pruned(50, int8=True))
-"""By name only: for networks that are wider than they need be."""
+ANY_PRUNED = re.compile(r"pruned-(\d{1,2})(-int8)?")
+"""By name, any per cent: what is right between those of `PRUNED`, or beyond them for a network that is wider than it need be."""
+LEAST_PRUNED, MOST_PRUNED = 5, 80
 
 
 def _halved(*, int8: bool = False) -> Recipe:
@@ -311,7 +314,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         *(ORIGINAL, CLEAN, FP16, INT8_DYNAMIC, INT8_STATIC, INT8_STEM, INT8_MIXED),
-        *(INT8_ORT, INT8_NNCF, INT8_AIMET, INT4_WEIGHTS, LEGALISE, *PRUNED, *HALVED, LOW_RANK, *LAYERS, *STUDENTS),
+        *(INT8_ORT, INT8_NNCF, INT8_AIMET, INT4_WEIGHTS, LEGALISE, *PRUNED, LOW_RANK, *LAYERS, *STUDENTS),
         INT8_TRAINED,
         *(LITERT, LITERT_INT8, OPENVINO, OPENVINO_INT8, NCNN, NCNN_INT8, TENSORRT, TENSORRT_INT8),
     )
@@ -324,8 +327,13 @@ def get_recipe(name: str) -> Recipe:
     Raises:
         UnknownName: with the names that there are.
     """
-    if name not in RECIPES:
-        raise UnknownName(
-            f"no recipe is called {name!r}", hint=f"There are: {', '.join(RECIPES)}.", code="unknown-recipe"
-        )
-    return RECIPES[name]
+    if name in RECIPES:
+        return RECIPES[name]
+    pruned = ANY_PRUNED.fullmatch(name)
+    if pruned and LEAST_PRUNED <= int(pruned[1]) <= MOST_PRUNED and not pruned[1].startswith("0"):
+        return _pruned(int(pruned[1]), int8=pruned[2] is not None)
+    raise UnknownName(
+        f"no recipe is called {name!r}",
+        hint=f"There are: {', '.join(RECIPES)}; and pruned-{LEAST_PRUNED} to pruned-{MOST_PRUNED}, each with -int8 or without.",
+        code="unknown-recipe",
+    )

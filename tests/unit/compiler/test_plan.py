@@ -166,6 +166,24 @@ def test_an_unknown_recipe_is_an_error_that_names_the_known_ones():
     assert all(name in (caught.value.hint or "") for name in EVERY)
 
 
+@pytest.mark.parametrize(("name", "left"), [("pruned-15", 0.85), ("pruned-5", 0.95), ("pruned-80-int8", 0.2)])
+def test_any_share_can_be_pruned_by_name(name, left):
+    _, planned = plan_variants(model(), PROFILE, recipes=(name,), has_samples=True, installed=TOOLS | TORCH)
+    assert isinstance(planned, Planned)
+    (step,) = [step for step in planned.recipe.steps if step.name == "prune"]
+    assert step.options["latency"] == left
+    assert ("calibrate" in {step.name for step in planned.recipe.steps}) is name.endswith("int8")
+
+
+@pytest.mark.parametrize(
+    "name", ["pruned-4", "pruned-81", "pruned-015", "pruned-05", "pruned-100", "pruned-", "pruned-20-int4"]
+)
+def test_no_other_share_can(name):
+    with pytest.raises(UnknownName) as caught:
+        plan(model(), recipes=(name,))
+    assert "pruned-5 to pruned-80" in (caught.value.hint or "")
+
+
 @pytest.mark.parametrize(("share", "fits"), [(0.9, True), (0.51, True), (0.5, False), (0.02, False), (None, True)])
 def test_4_bit_weights_are_for_models_that_are_mostly_matrices(share, fits):
     """Records without the share are tried: the build says no when there is nothing to do."""
