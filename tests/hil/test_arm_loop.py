@@ -81,5 +81,5 @@ def test_three_runtimes_stand_in_one_table_with_answers_of_the_guest(deployed: D
     np.testing.assert_allclose(answer, expected, atol=0.05)
 
 
-def test_edgeopt_leaves_nothing_but_its_folder_in_the_users_home(bare: Bare) -> None:
-    assert sorted(bare.arm.guest.user("ls -A").stdout.split()) == [".edgeopt", ".ssh"]
+def test_edgeopt_leaves_nothing_but_its_folder_in_the_users_home(deployed: Deployed) -> None:
+    assert sorted(deployed.arm.guest.user("ls -A").stdout.split()) == [".edgeopt", ".ssh"]
