@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,10 +26,16 @@ class Score:
     distance: float
     agreement: float | None
 
-    def beats(self, best: Score, first: Score) -> bool:
-        """Nearer than the best so far, and agreeing no less than the first. The agreement of a hundred samples is too coarse to choose by among those."""
-        agrees = self.agreement is None or first.agreement is None or self.agreement >= first.agreement
+    def beats(self, best: Score, first: Score, *, judged: int) -> bool:
+        """Nearer than the best so far, and agreeing no less than the first but for chance: with so few samples judged, agreement is too coarse to choose by."""
+        agrees = self.agreement is None or first.agreement is None or self.agreement >= first.least(judged)
         return self.distance < best.distance - LEAST_GAIN and agrees
+
+    def least(self, judged: int) -> float:
+        """The agreement less its standard error over `judged` samples, as if one more that agrees and one that does not had been seen (Agresti and Coull, *The American Statistician*, 1998)."""
+        agreement = self.agreement or 0.0
+        share = (agreement * judged + 1) / (judged + 2)
+        return agreement - math.sqrt(share * (1 - share) / judged)
 
     def words(self) -> str:
         """For people."""

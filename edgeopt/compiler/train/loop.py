@@ -87,7 +87,7 @@ def train(setup: Setup) -> Outcome:
         looked = outcome.step % every == 0 or outcome.step == setup.steps
         if looked or late:
             score = setup.judge.score(setup.student)
-            if score.beats(outcome.best, outcome.first):
+            if score.beats(outcome.best, outcome.first, judged=len(setup.data.held_out)):
                 outcome.best, outcome.best_step, outcome.weights = score, outcome.step, _arrays(setup.parameters)
         if looked:
             # Not where time ended: run again, it goes on as if there had been no end.
