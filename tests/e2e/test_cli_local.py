@@ -113,7 +113,7 @@ def test_the_table_has_a_line_and_a_reason_for_everybody(computer: Computer) -> 
 
 def test_the_run_can_be_picked_from_again_without_a_board(computer: Computer) -> None:
     """Other limits, same measurement; the board's folder is gone by then."""
-    computer.json("bench", "model.onnx", "--samples", "samples", "--device", "board", *QUICK)
+    computer.json("bench", "model.onnx", "--samples", "samples", "--device", "board", *QUICK, "--recipes", "clean")
     computer.board_root.rename(computer.board_root.with_name("gone"))
 
     computer.json("pick", "last", "--objective", "size", "--min-agreement", "0")
@@ -126,7 +126,7 @@ def test_the_run_can_be_picked_from_again_without_a_board(computer: Computer) ->
 
 def test_bench_without_samples_tells_agreement_on_synthetic_inputs_and_does_not_count_it(computer: Computer) -> None:
     """int8 is built and timed; what it answers to invented inputs certifies nothing, and picks it only for a user who accepts that."""
-    document = computer.json("bench", "model.onnx", "--device", "board", *QUICK)
+    document = computer.json("bench", "model.onnx", "--device", "board", *QUICK, "--recipes", "int8-static")
 
     found = {summary["variant"]: summary for summary in document["candidates"]}
     assert found["int8-static"]["agreement"] is not None
@@ -145,7 +145,7 @@ def test_compile_without_samples_draws_pictures_and_says_so(computer: Computer) 
     """The same preprocessing as for pictures of the user's own, and a word that they are none."""
     onnx.save(models.conv_net(batch=1, size=32), computer.project / "pictures.onnx")
 
-    said = computer.run("compile", "pictures.onnx", "--out", "made")
+    said = computer.run("compile", "pictures.onnx", "--out", "made", "--recipes", "int8-static", "--budget", "instant")
     document = json.loads((computer.project / "made" / "variants.json").read_text())
 
     assert said.returncode == 0, said.stderr
@@ -161,7 +161,7 @@ def test_compile_without_samples_draws_pictures_and_says_so(computer: Computer) 
 def test_deploy_on_synthetic_samples_wants_to_hear_that_this_is_enough(computer: Computer) -> None:
     """Nothing is built before the user has accepted it, and pictures of unknown range are never enough."""
     onnx.save(models.conv_net(batch=1, size=32), computer.project / "pictures.onnx")
-    synthetic = ("--samples", "synthetic", "--device", "board", "--app", "app", *QUICK)
+    synthetic = ("--samples", "synthetic", "--device", "board", "--app", "app", "--recipes", "int8-static", *QUICK)
 
     said = computer.fails(2, "samples-synthetic", "deploy", "model.onnx", *synthetic)
     assert "--accept-synthetic" in said
@@ -212,7 +212,7 @@ def test_compile_leaves_a_described_folder(computer: Computer) -> None:
     """`variants.json` names what is there; each file is there and hashes to what it says."""
     import hashlib
 
-    computer.ok("compile", "model.onnx", "--samples", "samples", "--out", "out")
+    computer.ok("compile", "model.onnx", "--samples", "samples", "--out", "out", "--budget", "instant")
     document = json.loads((computer.project / "out" / "variants.json").read_text())
 
     validate(document, schema("variants"))
@@ -226,9 +226,19 @@ def test_compile_leaves_a_described_folder(computer: Computer) -> None:
 
 def test_a_cached_variant_is_not_built_again(computer: Computer) -> None:
     """The second compile finds everything."""
-    computer.ok("compile", "model.onnx", "--samples", "samples")
+    compiled = (
+        "compile",
+        "model.onnx",
+        "--samples",
+        "samples",
+        "--recipes",
+        "clean,int8-static",
+        "--budget",
+        "instant",
+    )
+    computer.ok(*compiled)
 
-    assert "cached" in computer.ok("compile", "model.onnx", "--samples", "samples")
+    assert "cached" in computer.ok(*compiled)
 
 
 def test_init_writes_a_project_that_deploys(computer: Computer) -> None:
@@ -328,7 +338,8 @@ def test_a_nan_variant_is_never_the_fastest(computer: Computer) -> None:
 def test_ctrl_c_while_measuring_leaves_no_process_and_no_lock(computer: Computer) -> None:
     """Exit 130, one sentence, and the next one can work at once."""
     environment = os.environ | {"EDGEOPT_HOME": str(computer.home)}
-    argv = [sys.executable, "-m", "edgeopt.cli.main", *DEPLOY, "--rounds", "100", "--block-seconds", "1"]
+    long = ("--recipes", "clean", "--rounds", "100", "--block-seconds", "1")
+    argv = [sys.executable, "-m", "edgeopt.cli.main", *DEPLOY, *long]
     process = subprocess.Popen(
         argv, cwd=computer.project, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,12 @@ def as_json(document: Any) -> Any:
 
 
 def check(document: Any, name: str) -> None:
-    jsonschema.Draft202012Validator(schemas()[name]).validate(as_json(document))
+    validator(name).validate(as_json(document))
+
+
+@cache
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(schemas()[name])
 
 
 @given(story=stories())
