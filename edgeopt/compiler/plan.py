@@ -164,6 +164,7 @@ def _fit(recipe: Recipe, model: ModelInfo, profile: Profile, budget: Budget, ins
         "calibrated_as": encoding.calibrated_as,
         "rules": "arm" if arm else "x86",
         "budget": budget,
+        "task": model.task,
         "activations": _plain(encoding).activations,
         "version": installed.get(_tool(recipe)[0]),
         "block": ARM_BLOCK if runs_on_arm(profile) else X86_BLOCK,

@@ -118,7 +118,7 @@ RECOVER = Step(
 
 
 def _pruned(percent: int, *, int8: bool = False) -> Recipe:
-    """Smaller by so much of the latency that a count of the work predicts. `block` and the rates are the board's, filled in by the plan."""
+    """Smaller by so much of the latency that a count of the work predicts. `block` and the rates are the board's and the task the model's, filled in by the plan."""
     options = {
         "latency": round(1 - percent / 100, 2),
         "block": 16,
@@ -126,6 +126,7 @@ def _pruned(percent: int, *, int8: bool = False) -> Recipe:
         "gb_per_s": None,
         "score": "answers",
         "budget": "standard",
+        "task": None,
     }
     title = f"channels and blocks that answers hardly depend on gone, for about {percent} % less work; what is left fitted to the samples and trained to answer as the original does"
     return Recipe(
@@ -144,7 +145,14 @@ LOW_RANK = Recipe(
         *_TO_QDQ,
         Step(
             name="low_rank",
-            options={"energy": 0.99, "block": 16, "gmac_per_s": None, "gb_per_s": None, "budget": "standard"},
+            options={
+                "energy": 0.99,
+                "block": 16,
+                "gmac_per_s": None,
+                "gb_per_s": None,
+                "budget": "standard",
+                "task": None,
+            },
         ),
     ),
     encoding="fp32 low rank",

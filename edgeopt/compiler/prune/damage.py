@@ -25,11 +25,11 @@ class Damage:
 class Judge:
     """Compares networks with the original on the same samples. The original's answers are computed once."""
 
-    def __init__(self, original: Any, feeds: Feeds, *, threads: int = 1) -> None:
-        """Take the float network that is to be imitated."""
+    def __init__(self, original: Any, feeds: Feeds, *, threads: int = 1, classes: bool = True) -> None:
+        """Take the float network that is to be imitated. `classes`: whether a vector may be class scores, which of an embedding it is not."""
         self.feeds, self.threads = feeds, threads
         self.truth = self._answers(original)
-        self.kind: Kind | None = self._classes()
+        self.kind: Kind | None = self._classes() if classes else None
 
     def _classes(self) -> Kind | None:
         """What the scores are where the only float output is a vector of classes [1, C]; None where it is not."""

@@ -39,7 +39,9 @@ class _Pair:
     bias: Array
 
 
-def low_rank(model: Any, feeds: Feeds, *, energy: float, block: int, rates: Rates, budget: Budget) -> Pruned:
+def low_rank(
+    model: Any, feeds: Feeds, *, energy: float, block: int, rates: Rates, budget: Budget, classes: bool = True
+) -> Pruned:
     """Write products of a tidy float32 model as two, each where it pays.
 
     Args:
@@ -49,6 +51,7 @@ def low_rank(model: Any, feeds: Feeds, *, energy: float, block: int, rates: Rate
         block: ranks are multiples of it.
         rates: what time is counted by.
         budget: how many samples are looked at.
+        classes: whether a vector may be class scores.
 
     Raises:
         Refused: nothing-to-do.
@@ -71,7 +74,7 @@ def low_rank(model: Any, feeds: Feeds, *, energy: float, block: int, rates: Rate
     made = type(model)()
     made.CopyFrom(network.graph.model)
     _write(Graph(made), pairs)
-    damage = Judge(network.graph.model, judging).damage(made)
+    damage = Judge(network.graph.model, judging, classes=classes).damage(made)
     ranks = ", ".join(f"{pair.layer.name} {len(pair.first)}" for pair in pairs[:4])
     notes = [
         f"{len(pairs)} products as two of lower rank ({ranks}); {weights_words(made, network.graph.model)}",

@@ -48,8 +48,16 @@ class Pruned:
     notes: list[str]
 
 
-def prune(
-    model: Any, feeds: Feeds, *, latency: float, block: int, rates: Rates, budget: Budget, by_magnitude: bool = False
+def prune(  # noqa: PLR0913 - the words of the recipe
+    model: Any,
+    feeds: Feeds,
+    *,
+    latency: float,
+    block: int,
+    rates: Rates,
+    budget: Budget,
+    by_magnitude: bool = False,
+    classes: bool = True,
 ) -> Pruned:
     """Make a tidy float32 model smaller until a count of its work says that it takes `latency` of its time.
 
@@ -61,6 +69,7 @@ def prune(
         rates: what time is counted by.
         budget: how much to try.
         by_magnitude: choose channels by the size of their weights, for comparison.
+        classes: whether an answer that is a vector may be class scores.
 
     Raises:
         Refused: nothing-to-do, nothing-to-spare, samples-missing.
@@ -70,7 +79,7 @@ def prune(
             "samples-missing", f"it needs {LEAST_SAMPLES} samples or more to prune by, and there are {feeds.count}"
         )
     original = Network.of(model, next(iter(feeds)))
-    workshop = _Workshop(original, feeds, budget, block, rates)
+    workshop = _Workshop(original, feeds, budget, block, rates, classes=classes)
     found = workshop.best(latency, by_magnitude=by_magnitude)
     left = blocks_words(found.blocks) + widths_words(found.rows) + weights_words(found.model, original.graph.model)
     notes = [
@@ -94,14 +103,16 @@ class Candidate:
 class _Workshop:
     """What all ways have in common: samples, the judge, costs."""
 
-    def __init__(self, original: Network, feeds: Feeds, budget: Budget, block: int, rates: Rates) -> None:
+    def __init__(
+        self, original: Network, feeds: Feeds, budget: Budget, block: int, rates: Rates, *, classes: bool
+    ) -> None:
         self.original, self.budget, self.block, self.rates = original, budget, block, rates
         self.sample = next(iter(feeds))
         self.judging, self.fitting = divide(feeds, budget)
         self.whole = self._microseconds(original)
         quick = original.microseconds(CostModel(original.graph, original.layers, block=block)) < SMALL
         self.threads = 1 if quick else THREADS
-        self.judge = Judge(original.graph.model, self.judging, threads=self.threads)
+        self.judge = Judge(original.graph.model, self.judging, threads=self.threads, classes=classes)
 
     def _costs(self, network: Network) -> CostModel:
         return CostModel(network.graph, network.layers, block=self.block, rates=self.rates)

@@ -11,6 +11,9 @@ from edgeopt.compiler.prune.low_rank import low_rank
 from edgeopt.compiler.prune.run import prune
 from edgeopt.compiler.running import Feeds
 
+NO_CLASSES = ("embedding", "regression")
+"""Tasks whose answers look like class scores and are none."""
+
 
 def prune_step(model: Any, options: dict[str, Any], feeds: Feeds, notes: list[str]) -> Any:
     """Fewer channels and blocks, what is left fitted to the samples."""
@@ -21,6 +24,7 @@ def prune_step(model: Any, options: dict[str, Any], feeds: Feeds, notes: list[st
         block=int(options["block"]),
         rates=rates_of(options["gmac_per_s"], options["gb_per_s"]),
         budget=BUDGETS[options["budget"]],
+        classes=options["task"] not in NO_CLASSES,
         by_magnitude=options["score"] == "magnitude",
     )
     notes.extend(made.notes)
@@ -36,6 +40,7 @@ def low_rank_step(model: Any, options: dict[str, Any], feeds: Feeds, notes: list
         block=int(options["block"]),
         rates=rates_of(options["gmac_per_s"], options["gb_per_s"]),
         budget=BUDGETS[options["budget"]],
+        classes=options["task"] not in NO_CLASSES,
     )
     notes.extend(made.notes)
     return made.model

@@ -189,6 +189,8 @@ def test_damage_is_kl_for_classes_and_noise_for_anything_else(tmp_path):
     samples = feeds(tmp_path)
     scores = Judge(residual(), samples).damage(residual())
     assert (scores.value, scores.agreement) == (0.0, 1.0)
+    vectors = Judge(residual(), samples, classes=False).damage(residual())
+    assert (vectors.value, vectors.agreement) == (0.0, None)
     picture = Judge(between([op("Relu", ["a"], "m")]), samples)
     silent = between([op("Relu", ["a"], "m")])
     for tensor in silent.graph.initializer:
