@@ -24,9 +24,10 @@ from edgeopt.compiler.train.data import Data, generator, groups, picked, size_of
 from edgeopt.compiler.train.judge import Judge, Score
 from edgeopt.compiler.train.lessons import Lessons
 from edgeopt.compiler.train.objectives.scene import Scene
+from edgeopt.compiler.train.optimiser import STATES, Optimiser
 from edgeopt.compiler.train.twin import Twin
 
-LEARNING_RATE = 1.5e-3
+LEARNING_RATE = 4e-3
 """Of the size of what learns."""
 
 LEAST_SIZE = 1e-3
@@ -38,7 +39,7 @@ Tell = Callable[[int, float, Score, float | None], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """All that a run depends on. `together` is how many samples go through a network at once, `deadline` a moment of the monotonic clock at which it must stop."""
+    """All that a run depends on. `together` is how many samples go through a network at once, `deadline` a moment of the monotonic clock at which it must stop; `orthogonal`: see `Optimiser`."""
 
     teacher: Twin
     student: Twin
@@ -53,6 +54,7 @@ class Setup:
     judge: Judge
     deadline: float
     learning_rate: float = LEARNING_RATE
+    orthogonal: bool = True
     half: bool = False
     folder: Path | None = None
     curves: Curves | None = None
@@ -73,7 +75,7 @@ class Outcome:
 
 def train(setup: Setup) -> Outcome:
     """Run all steps, or what is left of them. The student's parameters are the best ones afterwards."""
-    optimiser = torch.optim.Adam(_groups(setup), lr=setup.learning_rate, foreach=False)
+    optimiser = Optimiser(_sizes(setup), orthogonal=setup.orthogonal)
     outcome = _begin(setup, optimiser)
     every = look_every(setup.steps)
     score, began, started = outcome.best, time.monotonic(), outcome.step
@@ -99,24 +101,21 @@ def train(setup: Setup) -> Outcome:
     return outcome
 
 
-def _groups(setup: Setup) -> list[dict[str, Any]]:
+def _sizes(setup: Setup) -> dict[Any, float]:
     """Each parameter with the size that its steps are relative to.
 
-    Adam moves every weight by about its rate, whatever its size; where batch norm was merged and inputs are raw pixels, weights are a hundred times smaller than elsewhere, and a rate that is right for
+    An optimiser moves every weight by about its rate, whatever its size; where batch norm was merged and inputs are raw pixels, weights are a hundred times smaller than elsewhere, and a rate that is right for
     one layer wrecks another. Sizes as in Shazeer and Stern, *Adafactor*, ICML 2018, section 8.
     """
     with torch.no_grad():
-        sizes = [max(float(p.float().pow(2).mean().sqrt()), LEAST_SIZE) for p in setup.parameters.values()]
-    learned = [{"params": [p], "scale": size} for p, size in zip(setup.parameters.values(), sizes, strict=True)]
-    return learned + [{"params": [p], "scale": 1.0} for p in setup.lessons.parameters()]
+        sizes = {p: max(float(p.float().pow(2).mean().sqrt()), LEAST_SIZE) for p in setup.parameters.values()}
+    return sizes | dict.fromkeys(setup.lessons.parameters(), 1.0)
 
 
-def _step(setup: Setup, optimiser: Any, step: int) -> float:
+def _step(setup: Setup, optimiser: Optimiser, step: int) -> float:
     """One step over a batch, group by group; the mean loss."""
     rate = setup.learning_rate * 0.5 * (1 + math.cos(math.pi * step / setup.steps))
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group["scale"]
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.forget()
     chosen = picked(len(setup.data.train), BATCH, step=step, seed=setup.seed)
     random, total = generator(setup.seed, 2, step), 0.0
     for places, feeds in groups([setup.data.train[index] for index in chosen], setup.together):
@@ -124,7 +123,7 @@ def _step(setup: Setup, optimiser: Any, step: int) -> float:
         total += setup.lessons.learn(scene, share=size_of(feeds) / len(chosen), parameters=setup.parameters)
         if not math.isfinite(total):
             return total
-    optimiser.step()
+    optimiser.step(rate)
     return total
 
 
@@ -164,7 +163,7 @@ def _precision(setup: Setup, device: Any) -> Any:
     return torch.autocast(device.type, torch.bfloat16, enabled=setup.half)
 
 
-def _begin(setup: Setup, optimiser: Any) -> Outcome:
+def _begin(setup: Setup, optimiser: Optimiser) -> Outcome:
     """From the checkpoint if there is one, else from the start."""
     found = checkpoint.load(setup.folder) if setup.folder is not None else None
     if found is None:
@@ -174,13 +173,11 @@ def _begin(setup: Setup, optimiser: Any) -> Outcome:
     _load(setup.parameters, _part(arrays, "now/"))
     setup.lessons.load(_part(arrays, "lessons/"))
     for name, parameter in _learning(setup).items():
-        if f"mean/{name}" not in arrays:
-            continue
-        optimiser.state[parameter] = {
-            "step": torch.tensor(float(arrays[f"step/{name}"])),
-            "exp_avg": torch.from_numpy(arrays[f"mean/{name}"]).to(parameter.device),
-            "exp_avg_sq": torch.from_numpy(arrays[f"square/{name}"]).to(parameter.device),
-        }
+        known = {state: arrays[f"{state}/{name}"] for state in STATES if f"{state}/{name}" in arrays}
+        if known:
+            optimiser.state[parameter] = {
+                s: torch.from_numpy(array).to(_place(s, parameter)) for s, array in known.items()
+            }
     return Outcome(
         first=Score(*record["first"]),
         best=Score(*record["best"]),
@@ -191,20 +188,15 @@ def _begin(setup: Setup, optimiser: Any) -> Outcome:
     )
 
 
-def _keep(setup: Setup, optimiser: Any, outcome: Outcome) -> None:
+def _keep(setup: Setup, optimiser: Optimiser, outcome: Outcome) -> None:
     if setup.folder is None:
         return
     arrays = {f"now/{name}": array for name, array in _arrays(setup.parameters).items()}
     arrays |= {f"best/{name}": array for name, array in outcome.weights.items()}
     arrays |= {f"lessons/{name}": array for name, array in setup.lessons.arrays().items()}
     for name, parameter in _learning(setup).items():
-        state = optimiser.state.get(parameter)
-        if not state:
-            # Nothing that is compared depends on it, so far.
-            continue
-        arrays[f"step/{name}"] = np.array(float(state["step"]))
-        arrays[f"mean/{name}"] = state["exp_avg"].cpu().numpy()
-        arrays[f"square/{name}"] = state["exp_avg_sq"].cpu().numpy()
+        # Empty where nothing that is compared depends on it, so far.
+        arrays |= {f"{s}/{name}": tensor.cpu().numpy() for s, tensor in optimiser.state.get(parameter, {}).items()}
     first, best = ([s.distance, s.agreement] for s in (outcome.first, outcome.best))
     record = {
         "step": outcome.step,
@@ -214,6 +206,11 @@ def _keep(setup: Setup, optimiser: Any, outcome: Outcome) -> None:
         "ended": outcome.ended,
     }
     checkpoint.save(setup.folder, arrays, record)
+
+
+def _place(state: str, parameter: Any) -> Any:
+    """Counts stay on the CPU."""
+    return "cpu" if state == "step" else parameter.device
 
 
 def _learning(setup: Setup) -> dict[str, Any]:

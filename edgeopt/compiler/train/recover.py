@@ -152,7 +152,8 @@ def learned(setup: Setup) -> tuple[Outcome, list[str]]:
 class Pair:
     """Two graphs and their twins, which are known to answer alike.
 
-    `rounds`: the student is the teacher's graph with rounding in it. Sums in another order round to another code now and then, so that the teacher tells what goes together.
+    `rounds`: the student is the teacher's graph with rounding in it. Sums in another order round to another code now and then, so that the teacher tells what goes together; and a code moves when its own
+    weight does, so that each goes its own way (Adam).
     """
 
     teacher: Any
@@ -209,6 +210,7 @@ def set_up(
         judge=Judge(model_twin, data.held_out, what, together),
         deadline=place.deadline,
         learning_rate=wishes.learning_rate,
+        orthogonal=not pair.rounds,
         half=half_helps(device, _macs(pair.teacher, data)) if wishes.half is None else wishes.half,
         folder=place.folder / key if place.folder is not None else None,
         curves=Curves(place.curves) if place.curves is not None else None,
