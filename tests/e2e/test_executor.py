@@ -72,7 +72,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_two_workers_build_what_this_computer_would_and_never_twice(computer: Computer, cluster: str) -> None:
     """The same digests; the second time everything comes from the cache."""
-    compile_it = ("compile", "model.onnx", "--samples", "samples", "--budget", "instant")
+    recipes = "clean,int8-static,int8-stem"
+    compile_it = ("compile", "model.onnx", "--samples", "samples", "--budget", "instant", "--recipes", recipes)
     here = computer.json(*compile_it)
     computer.environment["EDGEOPT_HOME"] = str(computer.home.with_name("shared"))
     there = computer.json(*compile_it, "--executor", cluster)

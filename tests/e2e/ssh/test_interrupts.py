@@ -19,7 +19,7 @@ from tests.sshd import descendants
 pytestmark = [pytest.mark.ssh, pytest.mark.e2e, pytest.mark.xdist_group("board-interrupts")]
 
 
-MOMENTS = 6
+MOMENTS = 5
 
 
 def command_of(pid: int) -> str:

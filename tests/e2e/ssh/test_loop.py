@@ -97,7 +97,7 @@ def everything(folder: Path) -> set[str]:
 def test_an_ephemeral_deploy_leaves_nothing_on_the_board(wired: Wired) -> None:
     """Not even the agent: the home is as it was, and so is the folder for temporary files."""
     before = everything(wired.board.home)
-    document = json.loads(wired.deploy("board", "--ephemeral", "--json").stdout)
+    document = json.loads(wired.deploy("board", "--ephemeral", "--recipes", "original,clean", "--json").stdout)
 
     assert document["pick"]["candidate"]
     assert document["release"] is None

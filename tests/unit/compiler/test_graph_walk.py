@@ -83,3 +83,15 @@ def test_a_name_is_bounded_wherever_it_stands(where: str) -> None:
     with pytest.raises(Refused, match="514 bytes in a name") as caught:
         check_bounds(model)
     assert caught.value.code == "model-too-large"
+
+
+def test_functions_hold_tensors_and_names_as_well() -> None:
+    model, name = empty(), "n" * 513
+    constant = helper.make_node("Constant", [], ["c"], value=tensor("in a function"))
+    model.functions.append(helper.make_function("d", "f", [], [], [constant], []))
+    check_bounds(model)
+    assert [found.name for found in walk_tensors(model)] == ["in a function"]
+
+    model.functions[0].node.append(helper.make_node("Relu", [name], []))
+    with pytest.raises(Refused, match="513 bytes in a name"):
+        check_bounds(model)
