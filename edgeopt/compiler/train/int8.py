@@ -25,7 +25,7 @@ from edgeopt.compiler.train.soft import Soft
 from edgeopt.compiler.train.twin import Twin
 
 LEARNING_RATE = 5e-5
-"""Of the size of what learns: see `loop`. Thirty times smaller than that of `recover`: there is little to repair, and at larger rates codes were stirred that had been right."""
+"""Of the size of what learns: see `loop`. Far smaller than that of `recover`: there is little to repair, and at larger rates codes were stirred that had been right."""
 
 WORTH = 0.2
 """By how much of its distance a trained network must be nearer to the original to be kept. Int8 flickers around what it can reach: on MobileNet v1 0.25 the best of ten looks at 64 samples was 15 % better than
