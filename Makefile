@@ -4,7 +4,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV := .venv
 BIN := $(VENV)/bin
 # A worker that dies is a failure; those that are left would wait for its tests for ever.
-WORKERS := -n 2 --dist loadgroup --max-worker-restart=0
+# Three on two cores: a third of the tests' time is waiting.
+WORKERS := -n 3 --dist loadgroup --max-worker-restart=0
 PYTHONS ?= 3.10 3.11 3.12 3.13
 AGENT_PYTHONS ?= 3.8 3.9 3.10 3.11 3.12 3.13
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -32,7 +32,7 @@ PRINTS = {
 """Which schema describes the object of a command, where the first word of the command is not its name."""
 
 QUICK = (
-    *("--rounds", "2", "--block-seconds", "0.02", "--accept-disturbed", "--settings", "fixed"),
+    *("--rounds", "1", "--block-seconds", "0.02", "--accept-disturbed", "--settings", "fixed"),
     *("--runtimes", "onnxruntime", "--budget", "instant"),
 )
 """Enough to run every part; the figures are not looked at."""
