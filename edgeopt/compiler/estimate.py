@@ -149,10 +149,10 @@ class _Search(msgspec.Struct, frozen=True, kw_only=True):
         yield JUDGED_BY * (choices + FINALISTS + 2) * self._once(JUDGING)
 
     def _pruning(self, budget: PruneBudget, *, moves: bool) -> Iterator[float]:
-        """Of the whole network, and of what is left without blocks: statistics, moves that are judged, and one pass for each depth in which layers are fitted."""
+        """Of the whole network, and of what is left without blocks or with simpler ones: statistics, moves that are judged, and one pass for each depth in which layers are fitted."""
         judged = min(budget.judged_by, self.samples // 4)
         fitted = min(budget.fitted_by, self.samples - judged)
-        starts = 1 + min(budget.blocks, self.sums) * moves
+        starts = 1 + 2 * min(budget.blocks, self.sums) * moves
         yield starts * fitted * self._once(STATISTICS)
         if not moves:
             return

@@ -1,9 +1,12 @@
-"""Whole blocks that can go: what is added to its own input. Child side."""
+"""Whole blocks that can go, or become one convolution: what is added to its own input. Child side."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from edgeopt.compiler.quantize.graph import Graph, captured
 
@@ -15,6 +18,10 @@ class Block:
     total: str
     source: str
     name: str
+
+
+Change = Callable[[Any, Block], Any | None]
+"""What is done to a block: (model, block) -> a changed copy, None where it cannot be done."""
 
 
 def find_blocks(graph: Graph) -> list[Block]:
@@ -45,22 +52,75 @@ def _block(graph: Graph, node: Any, ancestors: dict[str, set[str]]) -> Block | N
 
 def without_block(model: Any, block: Block) -> Any:
     """A copy in which a block is gone, with all that only it needed. Names of tensors stay."""
-    own = type(model)()
-    own.CopyFrom(model)
-    del own.graph.value_info[:]
+    own = _copy(model)
     for node in own.graph.node:
         for place, name in enumerate(node.input):
             if name == block.total:
                 node.input[place] = block.source
+    return _with_what_is_needed(own)
+
+
+def as_one_convolution(model: Any, block: Block) -> Any | None:
+    """A copy in which one convolution makes a block's `total` of its `source`, the identity until it is fitted. None for a block that does not end in a convolution.
+
+    After Fu et al., *DepthShrinker*, ICML 2022, which merges what lies between activations that are not needed; here nothing has to be linear, since least squares decide what the convolution does.
+    """
+    import onnx
+
+    own = _copy(model)
     graph = Graph(own)
+    found = _channels_and_kernel(graph, block)
+    if found is None:
+        return None
+    channels, kernel = found
+    middle = [side // 2 for side in kernel]
+    point = np.eye(channels, dtype=np.float32).reshape(channels, channels, *[1] * len(kernel))
+    identity = np.pad(point, [(0, 0), (0, 0), *[(side, side) for side in middle]])
+    constants = [graph.add_constant(block.name, value) for value in (identity, np.zeros(channels, np.float32))]
+    name, pads = graph.fresh(block.name), [*middle, *middle]
+    one = onnx.helper.make_node("Conv", [block.source, *constants], [block.total], name=name, pads=pads)
+    graph.replace_nodes(one if block.total in node.output else node for node in own.graph.node)
+    return _with_what_is_needed(own)
+
+
+def _channels_and_kernel(graph: Graph, block: Block) -> tuple[int, tuple[int, ...]] | None:
+    """Channels of a block's answer, and along each axis the longest side of its kernels, all of them odd; None where it does not end in a convolution."""
+    end = next(name for name in graph.producer[block.total].input if name != block.source)
+    if graph.producer[end].op_type != "Conv" or (last := graph.constant(graph.producer[end].input[1])) is None:
+        return None
+    longest = np.array(last.shape[2:])
+    seen, stack = {block.source}, [end]
+    while stack:
+        name = stack.pop()
+        node = graph.producer.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        stack += node.input
+        weight = graph.constant(node.input[1]) if node.op_type == "Conv" else None
+        if weight is not None and weight.ndim == last.ndim:
+            longest = np.maximum(longest, weight.shape[2:])
+    return (int(last.shape[0]), tuple(longest.tolist())) if (longest % 2 == 1).all() else None
+
+
+def _copy(model: Any) -> Any:
+    own = type(model)()
+    own.CopyFrom(model)
+    del own.graph.value_info[:]
+    return own
+
+
+def _with_what_is_needed(model: Any) -> Any:
+    """The model itself, less the nodes and constants that no output needs."""
+    graph = Graph(model)
     needed, kept = set(graph.outputs), []
-    for node in reversed(list(own.graph.node)):
+    for node in reversed(list(model.graph.node)):
         if needed.intersection(node.output):
             needed |= {*node.input, *captured(node)}
             kept.append(node)
     graph.replace_nodes(reversed(kept))
     graph.prune()
-    return own
+    return model
 
 
 def first_readers(graph: Graph, tensor: str, products: dict[str, str]) -> list[str]:

@@ -23,12 +23,13 @@ def _decibels(share: float) -> str:
     return "-inf dB" if share <= 0.0 else f"{-10.0 * log10(share):.1f} dB"
 
 
-def blocks_words(blocks: Sequence[str]) -> str:
-    """What is gone whole, with a semicolon behind it; empty where nothing is."""
+def blocks_words(blocks: Sequence[str], *, gone: bool) -> str:
+    """What is gone whole, or is one convolution, with a semicolon behind it; empty where nothing is."""
     if not blocks:
         return ""
     few = len(blocks) == 1
-    return f"without the block{'' if few else 's'} that end{'s' if few else ''} in {', '.join(blocks)}; "
+    named = f"the block{'' if few else 's'} that end{'s' if few else ''} in {', '.join(blocks)}"
+    return f"without {named}; " if gone else f"one convolution for {'' if few else 'each of '}{named}; "
 
 
 def widths_words(rows: Mapping[str, Array]) -> str:
