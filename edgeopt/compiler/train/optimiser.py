@@ -38,13 +38,18 @@ class Optimiser:
     def __init__(self, sizes: Mapping[Any, float], *, orthogonal: bool = True) -> None:
         """Take parameters with the sizes that their steps are relative to. `orthogonal`: whether matrices are moved in their own way; otherwise Adam moves them as well."""
         self.sizes = sizes
-        self.state: dict[Any, dict[str, Any]] = {parameter: {} for parameter in sizes}
         self.orthogonal = orthogonal
+        self.state: dict[Any, dict[str, Any]] = {}
+        self.restart()
 
     def forget(self) -> None:
         """Clear the gradients."""
         for parameter in self.sizes:
             parameter.grad = None
+
+    def restart(self) -> None:
+        """Forget what earlier steps left behind."""
+        self.state = {parameter: {} for parameter in self.sizes}
 
     def step(self, rate: float) -> None:
         """Move every parameter that has a gradient: each of its elements by about `rate` of its size."""

@@ -29,7 +29,7 @@ from edgeopt.compiler.train.data import Data, divide, stacked
 from edgeopt.compiler.train.device import VARIABLE, describe, half_helps, pick_device, threads
 from edgeopt.compiler.train.judge import Judge, Score
 from edgeopt.compiler.train.lessons import Lessons
-from edgeopt.compiler.train.loop import LEARNING_RATE, Outcome, Setup, train
+from edgeopt.compiler.train.loop import LEARNING_RATE, SLOWER, Outcome, Setup, train
 from edgeopt.compiler.train.trainable import let_train
 from edgeopt.compiler.train.twin import Twin
 
@@ -142,7 +142,8 @@ def learned(setup: Setup) -> tuple[Outcome, list[str]]:
         setup.curves.close()
     notes = [_words(setup, outcome)]
     if outcome.ended is not None:
-        notes.append(f"training stopped early: {outcome.ended}; the best until then was kept")
+        kept = "; the best until then was kept" if outcome.best_step else ""
+        notes.append(f"training stopped early: {outcome.ended}{kept}")
     if setup.lessons.silent and outcome.step:
         notes.append(f"not for this network: {', '.join(sorted(setup.lessons.silent))}")
     return outcome, notes
@@ -210,7 +211,7 @@ def set_up(
         judge=Judge(model_twin, data.held_out, what, together),
         deadline=place.deadline,
         learning_rate=wishes.learning_rate,
-        orthogonal=not pair.rounds,
+        rounds=pair.rounds,
         half=half_helps(device, _macs(pair.teacher, data)) if wishes.half is None else wishes.half,
         folder=place.folder / key if place.folder is not None else None,
         curves=Curves(place.curves) if place.curves is not None else None,
@@ -242,7 +243,8 @@ def _key(pair: Pair, data: Data, wishes: Wishes, steps: int, device: Any) -> str
 
 def _words(setup: Setup, outcome: Outcome) -> str:
     where = describe(setup.student.device)
-    learned = f"{outcome.step} steps on {len(setup.data.train)} samples without labels, on {where}"
+    shorter = f" (from {outcome.begun} on, {SLOWER ** (1 - outcome.rates):.0f} times shorter)" if outcome.rates > 1 else ""
+    learned = f"{outcome.step} steps{shorter} on {len(setup.data.train)} samples without labels, on {where}"
     before = f"{outcome.first.words()} before, on {len(setup.data.held_out)} samples it did not learn from"
     if not outcome.best_step:
         return f"training did not bring it nearer to the original ({learned}; {before}), so it stays as it was"

@@ -187,10 +187,10 @@ def test_the_same_seed_gives_the_same_bytes_also_when_it_was_killed(
     other, _ = int8.train_int8(found, samples, Wishes(steps=24, learning_rate=1e-2, seed=1))
     step = loop._step
 
-    def killed(setup: Any, optimiser: Any, number: int) -> float:
-        if number == 13:
+    def killed(setup: Any, optimiser: Any, outcome: Any) -> float:
+        if outcome.step == 13:
             raise KeyboardInterrupt
-        return step(setup, optimiser, number)
+        return step(setup, optimiser, outcome)
 
     monkeypatch.setattr(loop, "_step", killed)
     with pytest.raises(KeyboardInterrupt):

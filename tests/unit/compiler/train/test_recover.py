@@ -56,16 +56,16 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bytes(tmp_path: Path, monkeyp
     whole, _ = recover.recover(student, teacher, samples, QUICK, Place(folder=tmp_path / "whole"))
     step, seen = loop._step, []
 
-    def killed(setup: Any, optimiser: Any, number: int) -> float:
-        seen.append(number)
-        if number == 37:
+    def killed(setup: Any, optimiser: Any, outcome: Any) -> float:
+        seen.append(outcome.step)
+        if outcome.step == 37:
             raise KeyboardInterrupt
-        return step(setup, optimiser, number)
+        return step(setup, optimiser, outcome)
 
     monkeypatch.setattr(loop, "_step", killed)
     with pytest.raises(KeyboardInterrupt):
         recover.recover(student, teacher, samples, QUICK, Place(folder=tmp_path / "killed"))
-    monkeypatch.setattr(loop, "_step", lambda *args: seen.append(args[2]) or step(*args))
+    monkeypatch.setattr(loop, "_step", lambda *args: seen.append(args[2].step) or step(*args))
     resumed, _ = recover.recover(student, teacher, samples, QUICK, Place(folder=tmp_path / "killed"))
 
     assert seen.index(30, 35) == 38
@@ -126,20 +126,52 @@ def test_a_student_that_cannot_be_helped_stays_as_it_was(tmp_path: Path) -> None
     assert "so it stays as it was" in notes[0]
 
 
+def test_steps_that_are_too_long_become_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look that finds nothing gained begins anew; killed behind it, it goes on to the same bytes."""
+    teacher = small_net()
+    student, samples = damaged(teacher, 0.1), pictures(40, tmp_path)
+    long = Wishes(steps=60, learning_rate=0.2)
+    made, notes = recover.recover(student, teacher, samples, long)
+
+    assert "trained: 60 steps (from " in notes[0]
+    assert "times shorter)" in notes[0]
+
+    step = loop._step
+    monkeypatch.setattr(loop, "_step", lambda *args: step(*args) if args[2].step < 35 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        recover.recover(student, teacher, samples, long, Place(folder=tmp_path / "killed"))
+    monkeypatch.setattr(loop, "_step", step)
+    resumed, _ = recover.recover(student, teacher, samples, long, Place(folder=tmp_path / "killed"))
+    assert resumed.SerializeToString() == made.SerializeToString()
+
+    unseen = list(pictures(64, tmp_path, seed=7))
+    assert distance(made, teacher, unseen) < distance(student, teacher, unseen)
+
+
+def test_what_no_steps_bring_nearer_ends_early(tmp_path: Path) -> None:
+    """An answer that is right already; after four rates it is enough."""
+    teacher = small_net()
+
+    _, notes = recover.recover(teacher, teacher, pictures(40, tmp_path), Wishes(steps=100, learning_rate=2e-2))
+
+    assert "did not bring it nearer to the original (40 steps" in notes[0]
+    assert notes[1].endswith("it came no nearer by smaller steps either, until step 40 of 100")
+
+
 def test_a_loss_that_is_no_number_ends_training_and_keeps_what_was_good(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The note says when; the graph is that of the best look before."""
     teacher = small_net()
     student, step = damaged(teacher), loop._step
-    monkeypatch.setattr(loop, "_step", lambda setup, o, number: math.nan if number == 25 else step(setup, o, number))
+    monkeypatch.setattr(loop, "_step", lambda *args: math.nan if args[2].step == 45 else step(*args))
 
     made, notes = recover.recover(student, teacher, pictures(40, tmp_path), QUICK)
 
     assert (
-        notes[1] == "training stopped early: the loss was no number any more at step 26; the best until then was kept"
+        notes[1] == "training stopped early: the loss was no number any more at step 46; the best until then was kept"
     )
-    assert "trained: 25 steps" in notes[0]
+    assert "trained: 45 steps" in notes[0]
     assert distance(made, teacher, list(pictures(8, tmp_path, seed=3))) < distance(
         student, teacher, list(pictures(8, tmp_path, seed=3))
     )
