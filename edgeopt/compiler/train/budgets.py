@@ -35,9 +35,9 @@ class RecoveryBudget:
         """How many of the samples judge."""
         return min(self.judged_by, samples // 4)
 
-    def steps_for(self, macs: int | None, batch: int = BATCH) -> int:
-        """Steps of a network of so many multiplications a sample (None: not known, taken as a hundred million)."""
-        affordable = self.work / (PASSES * batch * max(1, macs if macs is not None else 100_000_000))
+    def steps_for(self, macs: int | None, batch: int = BATCH, *, moving: int = 0) -> int:
+        """Steps of a network of so many multiplications a sample (None: not known, taken as a hundred million), and `moving` to move its weights once."""
+        affordable = self.work / (PASSES * batch * max(1, macs if macs is not None else 100_000_000) + moving)
         return max(0, min(self.steps, int(affordable)))
 
 

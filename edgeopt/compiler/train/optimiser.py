@@ -6,7 +6,7 @@ neural networks*, 2024; as steepest descent by the spectral norm: Bernstein and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -30,6 +30,12 @@ def is_matrix(shape: Sequence[int]) -> bool:
     if len(shape) < 2 or min(shape[:2]) == 1:
         return False
     return max(shape[0], prod(shape[1:])) <= LONGEST
+
+
+def macs_of_a_step(shapes: Iterable[Sequence[int]]) -> int:
+    """Multiplications to make the momentum of matrices of these shapes orthogonal; other shapes cost nothing."""
+    sides = [sorted((shape[0], prod(shape[1:]))) for shape in shapes if is_matrix(shape)]
+    return sum(ROUNDS * short * short * (2 * long + short) for short, long in sides)
 
 
 class Optimiser:

@@ -30,6 +30,7 @@ from edgeopt.compiler.train.device import VARIABLE, describe, half_helps, pick_d
 from edgeopt.compiler.train.judge import Judge, Score
 from edgeopt.compiler.train.lessons import Lessons
 from edgeopt.compiler.train.loop import LEARNING_RATE, SLOWER, Outcome, Setup, train
+from edgeopt.compiler.train.optimiser import macs_of_a_step
 from edgeopt.compiler.train.trainable import let_train
 from edgeopt.compiler.train.twin import Twin
 
@@ -79,22 +80,23 @@ def recover(
         MemoryError: what the process may use is not enough.
     """
     place = place or Place()
-    found = planned(teacher, samples, wishes)
+    shapes = [tuple(tensor.dims) for tensor in student.graph.initializer] if wishes.trainable == "all" else []
+    found = planned(teacher, samples, wishes, moving=macs_of_a_step(shapes))
     if isinstance(found, str):
         return student, [found]
     with memory_told():
         return _recovered(student, teacher, *found, wishes, place)
 
 
-def planned(teacher: Any, samples: Feeds, wishes: Wishes) -> tuple[Data, int] | str:
-    """The samples, divided, and the number of steps; or why nothing is trained."""
+def planned(teacher: Any, samples: Feeds, wishes: Wishes, *, moving: int = 0) -> tuple[Data, int] | str:
+    """The samples, divided, and the number of steps, each with `moving` multiplications beside those of both networks; or why nothing is trained."""
     if samples.count < LEAST_SAMPLES:
         return (
             f"not trained: {samples.count} samples are too few to learn from and to judge by ({LEAST_SAMPLES} at least)"
         )
     budget = RECOVERY[wishes.budget]
     data = divide(samples, budget.held_out(samples.count))
-    steps = wishes.steps if wishes.steps is not None else budget.steps_for(_macs(teacher, data))
+    steps = wishes.steps if wishes.steps is not None else budget.steps_for(_macs(teacher, data), moving=moving)
     return (data, steps) if steps else "not trained: the budget has no steps for a network of this size"
 
 
@@ -243,7 +245,9 @@ def _key(pair: Pair, data: Data, wishes: Wishes, steps: int, device: Any) -> str
 
 def _words(setup: Setup, outcome: Outcome) -> str:
     where = describe(setup.student.device)
-    shorter = f" (from {outcome.begun} on, {SLOWER ** (1 - outcome.rates):.0f} times shorter)" if outcome.rates > 1 else ""
+    shorter = (
+        f" (from {outcome.begun} on, {SLOWER ** (1 - outcome.rates):.0f} times shorter)" if outcome.rates > 1 else ""
+    )
     learned = f"{outcome.step} steps{shorter} on {len(setup.data.train)} samples without labels, on {where}"
     before = f"{outcome.first.words()} before, on {len(setup.data.held_out)} samples it did not learn from"
     if not outcome.best_step:

@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from edgeopt.compiler.train.optimiser import Optimiser, is_matrix, orthogonal
+from edgeopt.compiler.train.optimiser import ROUNDS, Optimiser, is_matrix, macs_of_a_step, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(8, 4), (4, 8), (16, 27), (6, 6)])
@@ -39,6 +39,19 @@ def test_nothing_stays_nothing():
 def test_what_is_a_matrix(shape, found):
     """No biases, no depthwise kernels, no tables of words."""
     assert is_matrix(shape) is found
+
+
+def test_what_a_step_multiplies_is_counted_as_torch_does():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes = [(8, 4, 3, 3), (48, 16), (7,), (8, 1, 3, 3)]
+    optimiser = Optimiser(dict.fromkeys((torch.nn.Parameter(torch.ones(shape)) for shape in shapes), 1.0))
+    for parameter in optimiser.sizes:
+        parameter.grad = torch.ones_like(parameter)
+    with FlopCounterMode(display=False) as counter:
+        optimiser.step(0.1)
+    assert counter.get_total_flops() == 2 * macs_of_a_step(shapes) > 0
+    assert macs_of_a_step([(3, 3)]) == ROUNDS * 3 * 27
 
 
 @pytest.mark.parametrize("orthogonal", [True, False])
