@@ -128,6 +128,7 @@ def test_a_student_that_cannot_be_helped_stays_as_it_was(tmp_path: Path) -> None
 
 def test_steps_that_are_too_long_become_shorter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that finds nothing gained begins anew; killed behind it, it goes on to the same bytes."""
+    monkeypatch.setattr(loop, "LEAST_AT_A_RATE", 10)
     teacher = small_net()
     student, samples = damaged(teacher, 0.1), pictures(40, tmp_path)
     long = Wishes(steps=60, learning_rate=0.2)
@@ -148,8 +149,9 @@ def test_steps_that_are_too_long_become_shorter(tmp_path: Path, monkeypatch: pyt
     assert distance(made, teacher, unseen) < distance(student, teacher, unseen)
 
 
-def test_what_no_steps_bring_nearer_ends_early(tmp_path: Path) -> None:
+def test_what_no_steps_bring_nearer_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is right already; after four rates it is enough."""
+    monkeypatch.setattr(loop, "LEAST_AT_A_RATE", 10)
     teacher = small_net()
 
     _, notes = recover.recover(teacher, teacher, pictures(40, tmp_path), Wishes(steps=100, learning_rate=2e-2))
