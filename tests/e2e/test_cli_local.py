@@ -41,8 +41,8 @@ def schema(name: str) -> dict[str, object]:
 
 
 def test_deploy_status_rollback_and_load(computer: Computer) -> None:
-    """The whole loop: two deploys, what is installed, back to the first, and the application's own view."""
-    first = computer.json(*DEPLOY, "--recipes", "original,clean")
+    """The whole loop: two deploys, the first in two rounds, what is installed, back to the first, and the application's own view."""
+    first = computer.json(*DEPLOY, "--recipes", "original,clean", "--rounds", "2")
     second = computer.json(*DEPLOY, "--recipes", "original,int8-static", "--objective", "size")
     assert first["release"]["digest"] != second["release"]["digest"]
 
