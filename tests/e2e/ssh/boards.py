@@ -99,6 +99,10 @@ class Wired(Computer):
         for folder in ("blobs", "staged", "incoming"):
             shutil.rmtree(self.board.home / ".edgeopt" / folder, ignore_errors=True)
 
+    def drop_uploads(self) -> None:
+        """Let the board have nothing of an upload that was begun."""
+        shutil.rmtree(self.board.home / ".edgeopt" / "incoming", ignore_errors=True)
+
     def incoming_bytes(self, root: str = ".edgeopt") -> int:
         """What has arrived of uploads that are not done."""
         total = 0

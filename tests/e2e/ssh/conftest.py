@@ -36,6 +36,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[W
 
 @pytest.fixture
 def wired(shared: Wired) -> Iterator[Wired]:
-    """The shared board; when a test is done, nothing of it runs there."""
+    """The shared board; when a test is done, nothing of it runs there. What has arrived of an upload that was interrupted is kept on purpose: it goes here, so that the next test finds none."""
     yield shared
+    shared.drop_uploads()
     assert shared.board.commands() == []
