@@ -55,7 +55,8 @@ def command(*, as_json: bool, dry_run: bool, **values: Any) -> None:
 
 
 def _what_would_say_more(pick: Any) -> str:
-    if any(summary.p50_ms is not None for summary in pick.summaries):
+    """Of blocks that were disturbed others may be better; where nothing could run at all, no round changes that."""
+    if any(summary.p50_ms is not None or summary.verdict == "contaminated" for summary in pick.summaries):
         return "Quieten the board and measure longer: --rounds 16. Or rank it as it is: --accept-disturbed."
     return "More rounds change nothing: mend what is said above. A model that does not take random numbers needs --samples."
 
