@@ -158,6 +158,15 @@ def collect_blobs(tree: Tree, keep: frozenset[str]) -> int:
     return freed
 
 
+def collect_engines(tree: Tree, models: frozenset[str]) -> int:
+    """Remove what was built of other models than these; returns the bytes freed. A name begins with its model's digest."""
+    freed = 0
+    for name in names(tree.engines):
+        if name.partition(".")[0] not in models:
+            freed += remove_file(os.path.join(tree.engines, name))
+    return freed
+
+
 def collect_agents(tree: Tree, own: str | None) -> int:
     """Remove agents that were not used since yesterday, but never this one nor the one that applications import."""
     link = os.path.join(tree.agent, "edgeopt_agent.pyz")

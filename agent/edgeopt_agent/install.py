@@ -222,10 +222,11 @@ def _describe(app: App) -> dict[str, Any]:
     }
 
 
-def collect_releases(tree: Tree) -> tuple[int, frozenset[tuple[str, str]]]:
-    """Remove releases that are neither current nor previous; returns (bytes freed, runtimes that the others use)."""
+def collect_releases(tree: Tree) -> tuple[int, frozenset[tuple[str, str]], frozenset[str]]:
+    """Remove releases that are neither current nor previous; returns (bytes freed, runtimes that the others use, digests of their files)."""
     freed = 0
     used = set()
+    files: set[str] = set()
     for app in all_apps(tree):
         kept = {app.current(), app.previous(), app.linked_previous()}
         for digest in names(app.releases):
@@ -234,7 +235,8 @@ def collect_releases(tree: Tree) -> tuple[int, frozenset[tuple[str, str]]]:
                 freed += _remove(app.release(digest))
             elif manifest is not None:
                 used.add(release.used_runtime(manifest))
-    return freed, frozenset(used)
+                files.update(item["digest"] for item in manifest["files"])
+    return freed, frozenset(used), frozenset(files)
 
 
 def _remove(folder: str) -> int:

@@ -35,6 +35,7 @@ class Tree:
         self.blobs = os.path.join(root, "blobs")
         self.runtimes = os.path.join(root, "runtimes")
         self.staged = os.path.join(root, "staged")
+        self.engines = os.path.join(root, "engines")
         self.scratch = os.path.join(root, "scratch")
         self.lock = os.path.join(root, "locks", "device")
         self.apps = os.path.join(root, "apps")

@@ -216,9 +216,10 @@ def _collect(session: Session, args: Arguments) -> Result:
 
     session.need_lock()
     keep = frozenset(args.digests("keep"))
-    freed, used = install.collect_releases(session.tree)
+    freed, used, installed = install.collect_releases(session.tree)
     freed += runtime_store.collect(session.tree, used)
     freed += content.collect_blobs(session.tree, keep)
+    freed += content.collect_engines(session.tree, keep | installed)
     freed += content.collect_agents(session.tree, origin.archive())
     return {"freed_bytes": freed}
 

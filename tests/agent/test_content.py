@@ -176,6 +176,15 @@ class TestCollect:
         assert locked.call("collect", keep=[])["freed_bytes"] == 4
         assert [path.name for path in (root / "incoming").iterdir()] == [f"{young}.part"]
 
+    def test_engines_go_with_their_models(self, locked: Client, root: Path) -> None:
+        kept, dropped = locked.put(b"kept"), locked.put(b"dropped")
+        folder = root / "engines"
+        folder.mkdir()
+        for name in (f"{kept}.0.fp32.engine", f"{dropped}.0.fp16.engine", f"{'0' * 32}.engine"):
+            (folder / name).write_bytes(b"1234")
+        assert locked.call("collect", keep=[kept])["freed_bytes"] == len(b"dropped") + 8
+        assert [path.name for path in folder.iterdir()] == [f"{kept}.0.fp32.engine"]
+
     def test_agents_go_except_this_one_and_the_one_that_is_imported(
         self, python: str, agent_zip: Path, root: Path
     ) -> None:

@@ -335,6 +335,17 @@ class TestCollect:
         assert (app.current(), app.previous()) == (c, b)
         assert Path(app.release(c), "model.onnx").read_bytes() == b"c"
 
+    def test_engines_of_what_is_installed_stay(self, tree: Tree, app: App, start: Callable[..., Client]) -> None:
+        for digest in [release(tree, content) for content in (b"a", b"b", b"c")]:
+            app.switch(digest, None)
+        Path(tree.engines).mkdir()
+        for content in (b"a", b"b", b"c"):
+            Path(tree.engines, f"{hashlib.sha256(content).hexdigest()}.0.fp32.engine").write_bytes(content)
+        client = start()
+        client.lock()
+        client.call("collect", keep=[])
+        assert sorted(path.read_bytes() for path in Path(tree.engines).iterdir()) == [b"b", b"c"]
+
 
 def test_status_tells_what_is_installed_and_whether_it_is_whole(
     tree: Tree, app: App, start: Callable[..., Client]

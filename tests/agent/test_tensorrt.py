@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -71,6 +72,7 @@ def test_an_engine_is_built_once_for_each_precision_and_lies_in_the_device_tree(
 
     assert first.stat().st_mtime_ns == written
     assert len(engines(model)) == 2
+    assert all(path.name.startswith(f"{hashlib.sha256(models.TWO_INPUTS).hexdigest()}.") for path in engines(model))
     assert [path.name for path in engines(model)[0].parent.iterdir() if not path.name.endswith(".engine")] == []
 
 

@@ -234,8 +234,9 @@ def load(model: str, setting: dict[str, Any], profile: str | None = None) -> Eng
     folder = engines_folder(model)
     make_folder(folder)
     remove_leftovers(folder, is_exclusive=False)
-    name = digests.of_bytes(f"{digests.of_file(model)[0]} {version()} {precision}".encode())[:32]
-    engine = os.path.join(folder, f"{name}.engine")
+    # The model's digest comes first: by it an engine goes when its model does.
+    builder = digests.of_bytes(str(version()).encode())[:12]
+    engine = os.path.join(folder, f"{digests.of_file(model)[0]}.{builder}.{precision}.engine")
     border = json.loads(_read(os.path.join(os.path.dirname(model), _BORDER)))
 
     def build() -> None:
