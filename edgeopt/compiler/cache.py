@@ -21,7 +21,7 @@ from edgeopt.compiler.stages import digest
 from edgeopt.domain.variant import Built, Recipe
 
 RECORD = "variant.json"
-BUILD_FORMAT = 15
+BUILD_FORMAT = 16
 """Raised when the same recipe begins to give other files."""
 
 LEFT_OVER = timedelta(days=1)

@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+FORMAT = 1
+"""Goes up when training takes other steps, or keeps other things: what an older edgeopt left behind is no run to go on from."""
+
 NAME = "run.npz"
 RECORD = "record"
 """The array that holds the JSON."""

@@ -17,6 +17,7 @@ import torch
 
 from edgeopt.compiler.train import checkpoint
 from edgeopt.compiler.train.augment import View
+from edgeopt.compiler.train.averaging import Average
 from edgeopt.compiler.train.budgets import BATCH, look_every
 from edgeopt.compiler.train.compared import Compared
 from edgeopt.compiler.train.curves import Curves
@@ -69,7 +70,7 @@ class Setup:
 
 @dataclass(kw_only=True)
 class Outcome:
-    """`first` is the score before training, `best` that of `weights`, which are from step `best_step`; 0 is the student as it came. `rates` have been tried, the last from step `begun` on. `ended` says why it stopped early, if it did."""
+    """`first` is the score before training, `best` that of `weights`, which were reached, or were the mean, at step `best_step`; 0 is the student as it came. `rates` have been tried, the last from step `begun` on. `ended` says why it stopped early, if it did."""
 
     first: Score
     best: Score
@@ -84,7 +85,8 @@ class Outcome:
 def train(setup: Setup) -> Outcome:
     """Run all steps, or what is left of them. The student's parameters are the best ones afterwards."""
     optimiser = Optimiser(_sizes(setup), orthogonal=not setup.rounds)
-    outcome = _begin(setup, optimiser)
+    average = Average(setup.parameters)
+    outcome = _begin(setup, optimiser, average)
     every = look_every(setup.steps)
     score, began, started = outcome.best, time.monotonic(), outcome.step
     while outcome.step < setup.steps and outcome.ended is None:
@@ -93,22 +95,39 @@ def train(setup: Setup) -> Outcome:
             outcome.ended = f"the loss was no number any more at step {outcome.step + 1}"
             break
         outcome.step += 1
-        late = time.monotonic() > setup.deadline and outcome.step < setup.steps
+        average.take()
+        now = time.monotonic()
+        step_s = (now - began) / (outcome.step - started)
+        late = now > setup.deadline and outcome.step < setup.steps
         looked = outcome.step % every == 0 or outcome.step == setup.steps
         if looked or late:
-            score = setup.judge.score(setup.student)
-            if score.beats(outcome.best, outcome.first, judged=len(setup.data.held_out)):
-                outcome.best, outcome.best_step, outcome.weights = score, outcome.step, _arrays(setup.parameters)
+            score = _look(setup, outcome, average)
         if looked and _gained_nothing(setup, outcome):
             _slow_down(setup, optimiser, outcome)
+            average.begin()
         if looked:
             # Not where time ended: run again, it goes on as if there had been no end.
-            _keep(setup, optimiser, outcome)
-        _told(setup, outcome, loss, score, (time.monotonic() - began) / (outcome.step - started))
+            _keep(setup, optimiser, average, outcome)
+        _told(setup, outcome, loss, score, step_s)
         if late:
             outcome.ended = f"its time was up after step {outcome.step} of {setup.steps}"
     _load(setup.parameters, outcome.weights)
     return outcome
+
+
+def _look(setup: Setup, outcome: Outcome, average: Average) -> Score:
+    """Judge the student as it is and by the mean of its weights; returns the better score."""
+    score = _judged(setup, outcome)
+    with average.in_place():
+        return min(score, _judged(setup, outcome), key=lambda found: found.distance)
+
+
+def _judged(setup: Setup, outcome: Outcome) -> Score:
+    """The score of the student, which is kept if it is the best so far."""
+    score = setup.judge.score(setup.student)
+    if score.beats(outcome.best, outcome.first, judged=len(setup.data.held_out)):
+        outcome.best, outcome.best_step, outcome.weights = score, outcome.step, _arrays(setup.parameters)
+    return score
 
 
 def _sizes(setup: Setup) -> dict[Any, float]:
@@ -190,7 +209,7 @@ def _precision(setup: Setup, device: Any) -> Any:
     return torch.autocast(device.type, torch.bfloat16, enabled=setup.half)
 
 
-def _begin(setup: Setup, optimiser: Optimiser) -> Outcome:
+def _begin(setup: Setup, optimiser: Optimiser, average: Average) -> Outcome:
     """From the checkpoint if there is one, else from the start."""
     found = checkpoint.load(setup.folder) if setup.folder is not None else None
     if found is None:
@@ -198,6 +217,7 @@ def _begin(setup: Setup, optimiser: Optimiser) -> Outcome:
         return Outcome(first=first, best=first, weights=_arrays(setup.parameters))
     arrays, record = found
     _load(setup.parameters, _part(arrays, "now/"))
+    average.begin(record["averaged"], _part(arrays, "average/"))
     setup.lessons.load(_part(arrays, "lessons/"))
     for name, parameter in _learning(setup).items():
         known = {state: arrays[f"{state}/{name}"] for state in STATES if f"{state}/{name}" in arrays}
@@ -217,11 +237,12 @@ def _begin(setup: Setup, optimiser: Optimiser) -> Outcome:
     )
 
 
-def _keep(setup: Setup, optimiser: Optimiser, outcome: Outcome) -> None:
+def _keep(setup: Setup, optimiser: Optimiser, average: Average, outcome: Outcome) -> None:
     if setup.folder is None:
         return
     arrays = {f"now/{name}": array for name, array in _arrays(setup.parameters).items()}
     arrays |= {f"best/{name}": array for name, array in outcome.weights.items()}
+    arrays |= {f"average/{name}": array for name, array in _arrays(average.values).items()}
     arrays |= {f"lessons/{name}": array for name, array in setup.lessons.arrays().items()}
     for name, parameter in _learning(setup).items():
         # Empty where nothing that is compared depends on it, so far.
@@ -232,6 +253,7 @@ def _keep(setup: Setup, optimiser: Optimiser, outcome: Outcome) -> None:
         "best_step": outcome.best_step,
         "rates": outcome.rates,
         "begun": outcome.begun,
+        "averaged": average.steps,
         "first": first,
         "best": best,
         "ended": outcome.ended,
@@ -254,7 +276,8 @@ def _told(setup: Setup, outcome: Outcome, loss: float, score: Score, step_s: flo
     if setup.curves is not None:
         setup.curves.write(outcome.step, loss, score)
     if setup.tell is not None:
-        setup.tell(outcome.step, loss, score, step_s * (setup.steps - outcome.step))
+        left_s = min(step_s * (setup.steps - outcome.step), max(0.0, setup.deadline - time.monotonic()))
+        setup.tell(outcome.step, loss, score, left_s)
 
 
 def _arrays(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from edgeopt.compiler import progress
 from edgeopt.compiler.costs import count_costs
 from edgeopt.compiler.refuse import Refused, out_of_memory
 from edgeopt.compiler.running import Feeds
+from edgeopt.compiler.train import checkpoint
 from edgeopt.compiler.train.augment import view_of
 from edgeopt.compiler.train.budgets import BATCH, LEAST_SAMPLES, RECOVERY
 from edgeopt.compiler.train.check import bytes_of_a_sample, check_steady, check_twin, macs_of_a_sample, most_together
@@ -234,7 +235,9 @@ def _fitting(twin: Twin, data: Data) -> int:
 
 def _key(pair: Pair, data: Data, wishes: Wishes, steps: int, device: Any) -> str:
     """Names a run by all that its bytes depend on."""
-    digest = hashlib.sha256(f"{wishes} {steps} {device.type} {threads()} {torch.__version__}".encode())
+    digest = hashlib.sha256(
+        f"{checkpoint.FORMAT} {wishes} {steps} {device.type} {threads()} {torch.__version__}".encode()
+    )
     for model in (pair.student, pair.teacher):
         digest.update(model.SerializeToString(deterministic=True))
     for feed in (*data.train, *data.held_out):

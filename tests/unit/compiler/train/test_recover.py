@@ -149,6 +149,22 @@ def test_steps_that_are_too_long_become_shorter(tmp_path: Path, monkeypatch: pyt
     assert distance(made, teacher, unseen) < distance(student, teacher, unseen)
 
 
+def test_steps_that_wander_are_worth_their_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a rate that never comes down: time is up long before the last step."""
+    teacher = small_net()
+    student, step, unseen = damaged(teacher), loop._step, list(pictures(64, tmp_path, seed=7))
+    left = []
+    for seed in range(3):
+        done: list[Any] = []
+        monkeypatch.setattr(loop, "_step", lambda *args, done=done: done.append(args[2]) or step(*args))
+        monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda done=done: float(len(done))))
+        wishes = Wishes(steps=1000, learning_rate=0.1, seed=seed)
+        made, _ = recover.recover(student, teacher, pictures(96, tmp_path), wishes, Place(deadline=79.5))
+        left.append(distance(made, teacher, unseen))
+
+    assert np.mean(left) < 0.5 * distance(student, teacher, unseen)
+
+
 def test_what_no_steps_bring_nearer_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is right already; after four rates it is enough."""
     monkeypatch.setattr(loop, "LEAST_AT_A_RATE", 10)
