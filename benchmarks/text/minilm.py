@@ -26,16 +26,13 @@ import msgspec
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "compression"))
+from building import build, feed_of, file_of, session_of
 from labelled import testdata
 from timing import Latency, measure
 
 from edgeopt.compiler.score.embedding import spearman
 from edgeopt.compiler.tokenize import tokenize
-from edgeopt.domain.observer import Silent
 from edgeopt.domain.variant import Built
-from edgeopt.flows.compile import compile_model
-from edgeopt.flows.request import Request
-from edgeopt.profiles.places import Places, find_places
 
 PAIRS = 250
 LENGTHS = (16, 64, 128)
@@ -71,7 +68,7 @@ def main() -> None:
         for seed in range(options.seeds):
             built = _build(folder, pairs, seed, options, Path(work) / str(seed))
             rows += _score(folder, pairs, seed, built)
-            files = files or {variant.name: _file(variant) for variant in built}
+            files = files or {variant.name: file_of(variant) for variant in built}
             for row in rows[-len(built) :]:
                 print(msgspec.json.encode(row).decode(), flush=True)
         latencies = {} if options.no_latency else _latencies(folder, files, Path(work))
@@ -118,28 +115,10 @@ def _split(pairs: Sequence[Pair], seed: int) -> tuple[list[Pair], list[Pair]]:
 
 
 def _build(folder: Path, pairs: Sequence[Pair], seed: int, options: argparse.Namespace, work: Path) -> list[Built]:
-    work.mkdir()
     sentences = [sentence for pair in _split(pairs, seed)[0] for sentence in pair[:2]]
-    (work / "sentences.txt").write_text("\n".join(sentences), encoding="utf-8")
-    samples = "synthetic" if options.synthetic else "sentences.txt"
-    (work / "edgeopt.toml").write_text(f'samples = "{samples}"\ncalibration = {options.calibration}\n')
-    request = Request(
-        model=folder,
-        config=work / "edgeopt.toml",
-        recipes=tuple(options.recipes.split(",")),
-        measure={"seed": seed},
-    )
-    home = find_places()
-    places = Places(config=work, data=work, cache=home.cache)
-    made = compile_model(request, work / "out", places, Silent()).variants
-    for variant in made:
-        if not isinstance(variant, Built):
-            print(f"{variant.name}: {variant.reason}", flush=True)
-    return [variant for variant in made if isinstance(variant, Built)]
-
-
-def _file(variant: Built) -> Path:
-    return Path(variant.folder) / variant.files[0].path
+    texts = None if options.synthetic else sentences
+    recipes = options.recipes.split(",")
+    return build(folder, texts, work, recipes=recipes, calibration=options.calibration, seed=seed)
 
 
 def _score(folder: Path, pairs: Sequence[Pair], seed: int, built: Sequence[Built]) -> list[Row]:
@@ -149,7 +128,7 @@ def _score(folder: Path, pairs: Sequence[Pair], seed: int, built: Sequence[Built
     rows: list[Row] = []
     original: tuple[float, Array] | None = None
     for variant in built:
-        first, second = (_vectors(_file(variant), each) for each in tokens)
+        first, second = (_vectors(file_of(variant), each) for each in tokens)
         found = 100 * spearman((first * second).sum(1), truth)
         vectors = np.concatenate([first, second])
         original = original or (found, vectors)
@@ -169,25 +148,12 @@ def _score(folder: Path, pairs: Sequence[Pair], seed: int, built: Sequence[Built
     return rows
 
 
-def _session(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
 def _vectors(path: Path, tokens: Sequence[dict[str, Array]]) -> Array:
     """Unit vectors, one sentence at a time."""
-    session = _session(path)
-    found = np.concatenate([session.run(None, _feed(each["tokens"]))[0] for each in tokens]).astype(np.float64)
+    session = session_of(path)
+    found = np.concatenate([session.run(None, feed_of(each["tokens"]))[0] for each in tokens]).astype(np.float64)
     unit: Array = found / np.linalg.norm(found, axis=1, keepdims=True)
     return unit
-
-
-def _feed(tokens: Array) -> dict[str, Array]:
-    ids = np.asarray(tokens, np.int64)[None]
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
 
 
 def _latencies(folder: Path, files: dict[str, Path], work: Path) -> dict[str, list[Latency]]:
@@ -197,7 +163,7 @@ def _latencies(folder: Path, files: dict[str, Path], work: Path) -> dict[str, li
     found: dict[str, list[Latency]] = {name: [] for name in files}
     for length in LENGTHS:
         sample = work / f"{length}.npz"
-        np.savez(sample, **_feed(tokens["tokens"][:length]))
+        np.savez(sample, **feed_of(tokens["tokens"][:length]))
         for name, latency in zip(files, measure(list(files.values()), sample, "", threads=1, work=work), strict=True):
             found[name].append(latency)
     return found

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,9 @@ ANSWER = "answer.json"
 MAX_ANSWER_BYTES = 64 << 20
 MAX_LOG_BYTES = 64 << 10
 """Kept of what the child prints; the rest is read and dropped, so that a talkative library never blocks."""
+
+WATCH_S = 0.5
+"""Between two looks of whoever wants to know how far a child is."""
 
 INHERITED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "EDGEOPT_TORCH_DEVICE")
 """All that a child sees of the environment; coverage's own variables are added, so that what runs in children is counted."""
@@ -74,6 +77,7 @@ def run_confined(
     workdir: Path,
     group: str | None = None,
     own_code: bool = False,
+    watch: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Run `task` of the child's table and return its answer, with `confinement` (peak memory, time, network) added.
 
@@ -84,20 +88,28 @@ def run_confined(
         workdir: exists; the child writes here and nowhere else. Its TMPDIR is a folder inside, removed afterwards.
         group: children of one group can be stopped together by `stop_group`.
         own_code: it runs code that the user named: the child keeps the network and the user's environment, and finds what this process finds.
+        watch: called twice a second meanwhile.
 
     Raises:
         ConfinedFailure: whatever went wrong.
     """
     scratch = Path(tempfile.mkdtemp(prefix="child-", dir=workdir))
     try:
-        log, status = _run_child(task, request, limits, scratch, group, own_code=own_code)
+        log, status = _run_child(task, request, limits, scratch, group, own_code=own_code, watch=watch)
         return _answer(scratch, status, log, limits, _is_stopped(group))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _run_child(
-    task: str, request: dict[str, Any], limits: Limits, scratch: Path, group: str | None, *, own_code: bool
+    task: str,
+    request: dict[str, Any],
+    limits: Limits,
+    scratch: Path,
+    group: str | None,
+    *,
+    own_code: bool,
+    watch: Callable[[], None] | None,
 ) -> tuple[str, int | None]:
     """Start the child and wait. Returns what it printed (the end of it) and its status; None when the deadline passed."""
     order = {
@@ -123,7 +135,7 @@ def _run_child(
         )
     try:
         with _registered(process, group):
-            log, ended = _drain(process, deadline)
+            log, ended = _drain(process, deadline, watch)
             return log, process.wait() if ended else None
     finally:
         _kill(process)
@@ -153,7 +165,7 @@ def _environment(scratch: Path, *, own_code: bool) -> dict[str, str]:
     return kept | quiet | threads | {"TMPDIR": str(scratch), "HOME": str(scratch)}
 
 
-def _drain(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]:
+def _drain(process: subprocess.Popen[bytes], deadline: float, watch: Callable[[], None] | None) -> tuple[str, bool]:
     """Read the child's output until it closes it or the deadline passes."""
     tail = b""
     stdout = process.stdout
@@ -165,7 +177,10 @@ def _drain(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool
             left = deadline - time.monotonic()
             if left <= 0:
                 return tail.decode(errors="replace"), False
-            if not selector.select(left):
+            ready = selector.select(left if watch is None else min(left, WATCH_S))
+            if watch is not None:
+                watch()
+            if not ready:
                 continue
             chunk = os.read(stdout.fileno(), 65536)
             if not chunk:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edgeopt.compiler import progress
 from edgeopt.compiler.reading import read_checked
 from edgeopt.compiler.refuse import Refused
 from edgeopt.compiler.running import Feed, open_runner, run_one
@@ -43,10 +44,10 @@ class Vocabulary:
 
 
 def draw_text_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, Any]) -> dict[str, Any]:
-    """`{"model", "tokenizer", "tokens", "inputs", "length", "count", "seed"}` -> `{"texts": [[number]], "how": words}`.
+    """`{"model", "tokenizer", "tokens", "inputs", "length", "count", "seed"}` and at will `{"progress"}` -> `{"texts": [[number]], "how": words}`.
 
     `tokenizer` is a folder or file, None without. `tokens` is the name of the input of token numbers, `inputs` name, role and type of all inputs, `length` the number of tokens that the model
-    takes, None where that is open. `seed` is a list of whole numbers.
+    takes, None where that is open. `seed` is a list of whole numbers, `progress` a file to tell in how far it is.
 
     Raises:
         Refused: vocabulary-unknown: neither a tokenizer nor the graph says how many tokens there are.
@@ -64,7 +65,9 @@ def draw_text_task(request: dict[str, Any], _scratch: Path, _limits: dict[str, A
         raise Refused("vocabulary-unknown", "neither a tokenizer nor the graph says how many tokens there are")
     believes = _believer(Path(request["model"]), request["inputs"], vocabulary, request["length"] or SHORTEST)
     texts = []
+    progress.begin(request.get("progress"))
     for number in range(request["count"]):
+        progress.tell("texts drawn:", number, request["count"])
         generator = np.random.default_rng([*request["seed"], number])
         length = request["length"] or int(generator.integers(min(SHORTEST, most), most, endpoint=True))
         texts.append(draw(vocabulary, length, generator, believes).tolist())

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgeopt.compiler.draw_text import draw_texts
+from edgeopt.compiler.draw_text import Wanted, draw_texts
 from edgeopt.compiler.signature import takes_tokens
+from edgeopt.domain.observer import Observer
 from edgeopt.errors import SamplesError
 from edgeopt.flows.source import Source
 from edgeopt.profiles.config import ProjectConfig
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 
 def draw_samples(
-    config: ProjectConfig, source: Source, tokenizer: Path | None, counts: tuple[int, int], seed: int
+    config: ProjectConfig,
+    source: Source,
+    tokenizer: Path | None,
+    counts: tuple[int, int],
+    seed: int,
+    observer: Observer,
 ) -> tuple[Samples, Samples] | None:
     """Samples to calibrate on and to judge by, which share no text but by chance; None when the model's inputs are not those of texts.
 
@@ -28,6 +34,7 @@ def draw_samples(
         tokenizer: a folder or file; None without.
         counts: of either.
         seed: the same seed gives the same texts.
+        observer: told how many there are.
 
     Raises:
         SamplesError: samples-mismatch: none can be drawn.
@@ -43,7 +50,12 @@ def draw_samples(
         return None
     length = length_of(source.model.inputs, config.shapes) or config.text.pad_to
     texts, how = draw_texts(
-        source.path, source.model, roles, tokenizer=tokenizer, length=length, count=sum(counts), seed=[seed]
+        source.path,
+        source.model,
+        roles,
+        Wanted(count=sum(counts), length=length, seed=[seed]),
+        tokenizer=tokenizer,
+        tell=lambda words: observer.advance("samples", 0.0, words),
     )
     tokens = [{"tokens": np.array(text, np.int64), "types": np.zeros(len(text), np.int64)} for text in texts]
     calibration, heldout = (

@@ -98,7 +98,7 @@ def _drawn(
     except SamplesError:
         tokenizer = None
     try:
-        return draw_samples(config, source, tokenizer, counts, seed)
+        return draw_samples(config, source, tokenizer, counts, seed, observer)
     except SamplesError as error:
         observer.note(error.message)
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from edgeopt.compiler.draw_text import draw_texts
+from edgeopt.compiler.draw_text import Wanted, draw_texts
 from edgeopt.compiler.drawing_text import Vocabulary, draw, draw_text_task
 from edgeopt.compiler.model_info import inspect_model
 from edgeopt.compiler.refuse import Refused
@@ -125,12 +126,23 @@ def test_in_the_child_the_same_seed_draws_the_same_and_they_feed_the_model(words
     model = text_net(tmp_path / "m.onnx", len(WORDS), len(WORDS), favourite=9)
     info = inspect_model(model)
     drawn = [
-        draw_texts(model, info, ROLES, tokenizer=words, length=None, count=4, seed=[seed])[0] for seed in (3, 3, 4)
+        draw_texts(model, info, ROLES, Wanted(count=4, length=None, seed=[seed]), tokenizer=words)[0]
+        for seed in (3, 3, 4)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
     tokens = [{"tokens": np.array(text), "types": np.zeros(len(text), np.int64)} for text in drawn[0]]
     made = samples_of(tokens, list("abcd"), model=info, shapes={}, length=None, source="s", notes=[], synthetic=True)
     assert made.synthetic
     assert made.arrays[0][0].dtype == np.int64
+    one = Wanted(count=1, length=None, seed=[0])
     with pytest.raises(SamplesError, match="no texts can be drawn for"):
-        draw_texts(model, info, ROLES | {"x": "tokens"}, tokenizer=tmp_path / "none", length=None, count=1, seed=[0])
+        draw_texts(model, info, ROLES | {"x": "tokens"}, one, tokenizer=tmp_path / "none")
+
+
+def test_who_waits_is_told_how_far_it_is(words: Path, tmp_path: Path) -> None:
+    """The child counts, and its line comes through."""
+    model = text_net(tmp_path / "m.onnx", len(WORDS), len(WORDS), favourite=9)
+    said: list[str] = []
+    wanted = Wanted(count=300, length=40, seed=[3])
+    draw_texts(model, inspect_model(model), ROLES, wanted, tokenizer=words, tell=said.append)
+    assert re.fullmatch(r"texts drawn: \d+/300", said[-1])
