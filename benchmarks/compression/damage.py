@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from peer_build import modern
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 BITS = (8, 7, 6, 5, 4, 3)
 WEIGHTED = ("Conv", "Gemm", "MatMul")
-OPSET = 17
 
 
 def variants(model: Path, calibration: list[dict[str, Array]], folder: Path) -> Iterator[tuple[str, Path]]:
     """Yield (name, file) of the original first, then of every damaged copy; what a quantiser refuses is said and left out."""
-    clean = _modern(model, folder / "original.onnx")
+    clean = folder / "original.onnx"
+    onnx.save(modern(model), clean)
     yield "original", clean
     for bits in BITS:
         for per_channel in (True, False):
@@ -52,20 +53,6 @@ def _output_axis(node: onnx.NodeProto, rank: int) -> int:
     """Conv weights are [out, in, ...]; dense ones [in, out] unless transposed."""
     transposed = any(a.name == "transB" and a.i for a in node.attribute)
     return 0 if node.op_type == "Conv" or transposed else rank - 1
-
-
-def _modern(model: Path, out: Path) -> Path:
-    """Opset 17 where it is older, and weights off the graph's inputs: the quantisers need both."""
-    loaded = onnx.load(model)
-    if max(o.version for o in loaded.opset_import if o.domain in ("", "ai.onnx")) < OPSET:
-        loaded.ir_version = max(loaded.ir_version, 8)
-        loaded = onnx.version_converter.convert_version(loaded, OPSET)
-    names = {tensor.name for tensor in loaded.graph.initializer}
-    kept = [value for value in loaded.graph.input if value.name not in names]
-    del loaded.graph.input[:]
-    loaded.graph.input.extend(kept)
-    onnx.save(loaded, out)
-    return out
 
 
 def _runtime_quantised(model: Path, calibration: list[dict[str, Array]], folder: Path) -> Iterator[tuple[str, Path]]:
