@@ -54,10 +54,11 @@ def command(*, as_json: bool, dry_run: bool, **values: Any) -> None:
         )
 
 
-def _what_would_say_more(pick: Any) -> str:
+def _what_would_say_more(pick: Any, run_id: str) -> str:
     """Of blocks that were disturbed others may be better; where nothing could run at all, no round changes that."""
     if any(summary.p50_ms is not None or summary.verdict == "contaminated" for summary in pick.summaries):
-        return "Quieten the board and measure longer: --rounds 16. Or rank it as it is: --accept-disturbed."
+        as_it_is = f"edgeopt pick {run_id} --accept-disturbed"
+        return f"Quieten the board and measure longer: --rounds 16. To rank what was measured as it is: {as_it_is}"
     return "More rounds change nothing: mend what is said above. A model that does not take random numbers needs --samples."
 
 
@@ -70,6 +71,6 @@ def verdict(pick: Any, run_id: str, *, told: bool) -> None:
         again = f"Other limits, no device: edgeopt pick {run_id} --min-agreement 0.95"
         error = GoalNotMet(f"no candidate meets the goal: {pick.reason}", hint=again)
     else:
-        error = Inconclusive(f"the measurement does not say: {pick.reason}", hint=_what_would_say_more(pick))
+        error = Inconclusive(f"the measurement does not say: {pick.reason}", hint=_what_would_say_more(pick, run_id))
     error.told = told
     raise error

@@ -53,6 +53,12 @@ def stack(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return apply
 
 
+def disturbed_option(function: F) -> F:
+    """`--accept-disturbed`; None without."""
+    words = "Rank disturbed blocks, too: for boards that are never quiet."
+    return click.option("--accept-disturbed", is_flag=True, default=None, help=words)(function)
+
+
 def json_option(function: F) -> F:
     """`--json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")(function)
@@ -197,12 +203,7 @@ def measure_options(function: F) -> F:
             help="Least time of one measurement (default 1).",
         ),
         click.option("--seed", type=click.IntRange(0), help="Seed of every random choice (default 0)."),
-        click.option(
-            "--accept-disturbed",
-            is_flag=True,
-            default=None,
-            help="Rank disturbed blocks, too: for boards that are never quiet.",
-        ),
+        disturbed_option,
         click.option(
             "--energy/--no-energy",
             default=None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from edgeopt.domain.pick import Regime
 from edgeopt.domain.run import Block, Candidate, Run
 from edgeopt.select.regimes import two_levels, without_inputs
@@ -79,3 +81,10 @@ def original_of(run: Run, candidate: Candidate) -> Candidate | None:
     same = [other for other in originals if other.setting == candidate.setting]
     alike = [other for other in originals if other.setting.threads == candidate.setting.threads]
     return next(iter(same + alike), None)
+
+
+def accepting_disturbed(run: Run) -> Run:
+    """The run as if it had been planned to count blocks that others disturbed. Who was dropped because it had no other block is back."""
+    dropped = {name: reason for name, reason in run.dropped_early.items() if clean_blocks(run, name)}
+    plan = msgspec.structs.replace(run.plan, accept_disturbed=True)
+    return msgspec.structs.replace(run, plan=plan, dropped_early=dropped)

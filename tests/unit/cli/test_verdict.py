@@ -24,6 +24,7 @@ def test_an_inconclusive_measurement(changes: dict[str, object], advice: str) ->
     with pytest.raises(Inconclusive, match="too few") as told:
         verdict(pick, "run", told=False)
     assert advice in hint_of(told.value)
+    assert ("edgeopt pick run --accept-disturbed" in hint_of(told.value)) == (advice == "Quieten the board")
 
 
 def test_limits_that_nothing_meets() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgeopt.domain.goal import Goal
 from edgeopt.domain.pick import Pick, Summary
 from edgeopt.domain.run import MeasurePlan, Run, SamplesInfo
+from edgeopt.select.blocks import accepting_disturbed
 from edgeopt.select.pick import choose, objections
 from edgeopt.select.summarise import summarise
 from tests.builders import make_candidate, make_check, make_failure, make_fidelity, make_run, make_skipped
@@ -267,6 +268,21 @@ def test_disturbed_blocks_count_where_the_plan_accepts_them() -> None:
     run = make_run(flags=flags, plan=MeasurePlan(accept_disturbed=True))
     assert summarise(run)[1].p50_ms is not None
     assert summarise(make_run(flags=flags))[1].p50_ms is None
+
+
+def test_a_saved_run_may_be_picked_from_as_it_is() -> None:
+    """Who had no undisturbed block is in the race again; who was behind by undisturbed ones is not."""
+    noisy = dict.fromkeys(range(8), ("foreign-load",))
+    levels = {"original": 10.0, "int8": 5.0, "clean": 9.0}
+    dropped = {"int8@all": "none of its blocks was undisturbed", "clean@all": "it took longer"}
+    run = make_run(levels, flags={"original": noisy, "int8": noisy}, dropped_early=dropped)
+    assert pick_from(run).status == "inconclusive"
+
+    accepted = accepting_disturbed(run)
+    pick = pick_from(accepted)
+    assert pick.variant == "int8"
+    assert "it took longer" in reason_of(pick, "clean@all")
+    assert accepting_disturbed(accepted) == accepted
 
 
 def test_agreement_on_synthetic_inputs_is_a_doubt_that_the_user_may_lift() -> None:
