@@ -26,6 +26,7 @@ TASKS = {
     "tokenize": ("edgeopt.compiler.tokenizing", "tokenize_task"),
     "run_model": ("edgeopt.compiler.running", "run_model_task"),
     "draw_text": ("edgeopt.compiler.drawing_text", "draw_text_task"),
+    "fit_pictures": ("edgeopt.compiler.train.statistics", "fit_pictures_task"),
 }
 """Everything that a child can be asked for: function(request, workdir, limits) -> answer, all JSON-able."""
 

@@ -23,6 +23,11 @@ ROOM_BYTES = 32 << 30
 
 def limits_for(limits: Limits, steps: Sequence[str]) -> Limits:
     """The limits of a child that does these steps: more memory where it trains and there is a GPU, else as they are."""
-    if TRAINING.isdisjoint(steps) or os.environ.get(VARIABLE) == "cpu" or not CONTROL.exists():
+    return limits if TRAINING.isdisjoint(steps) else with_gpu(limits)
+
+
+def with_gpu(limits: Limits) -> Limits:
+    """The limits of a child that uses the GPU where there is one."""
+    if os.environ.get(VARIABLE) == "cpu" or not CONTROL.exists():
         return limits
     return msgspec.structs.replace(limits, memory_bytes=limits.memory_bytes + ROOM_BYTES)

@@ -21,7 +21,7 @@ from edgeopt.errors import ModelError, StoreError
 
 Kind = Literal["huggingface", "archive", "callable", "keras"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same source begins to give another file."""
 
 NEEDED: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -23,6 +23,7 @@ from edgeopt.compiler.tools import installed_tools
 from edgeopt.domain.observer import Observer
 from edgeopt.domain.variant import Built, Fidelity, Skipped, Variant
 from edgeopt.errors import ModelError
+from edgeopt.flows.fitted import with_fitted_pictures
 from edgeopt.flows.prepare import Job
 from edgeopt.profiles.places import Places
 from edgeopt.samples.text import without_padding
@@ -53,7 +54,7 @@ def build(job: Job, places: Places, observer: Observer) -> Build:
         StoreError, BuildFailed: this computer cannot build.
         ExecutorError, ConfigError: the cluster that was named cannot be used.
     """
-    job, teacher = _answered(job, observer)
+    job, teacher = _answered(with_fitted_pictures(job, places, observer), observer)
     planned = plan_job(job)
     seconds = expected_build(job, planned).seconds
     if seconds is not None and seconds > WORTH_SAYING_S:

@@ -1,7 +1,7 @@
 """Inputs to calibrate and compare with where the user has none: drawn pictures for inputs that take pictures, noise for others.
 
 Pictures go through the same preprocessing as the user's own would, so that the ranges of the first layers are right. Noise has the right type and nothing else.
-Ranges are not corrected by the statistics of BatchNormalization: most files reach us with them merged into the weights.
+A file that still has its batch norms says what it was trained on: `compiler.fit_pictures` moves drawn pictures there.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from edgeopt.samples.synthetic import concrete_shapes, random_array
 
 SYNTHETIC = "synthetic"
 """What `samples` says instead of a folder."""
+
+DRAWN_PICTURES = "drawn pictures"
+"""What samples of pictures call themselves."""
 
 OPEN_SIDE = 224
 """Pixels of a picture's side that neither the model nor the settings fix."""
@@ -72,7 +75,7 @@ def invent_samples(
     count = min(count, max(1, BUDGET_BYTES // _bytes_each(model.inputs, concrete)))
     generators = (np.random.default_rng([seed, part, number]) for number in range(count))
     rows = [[make(generator) for make in makers] for generator in generators]
-    words = ("drawn pictures",) * bool(pictured) + ("random numbers",) * (len(pictured) < len(makers))
+    words = (DRAWN_PICTURES,) * bool(pictured) + ("random numbers",) * (len(pictured) < len(makers))
     source = f"{SYNTHETIC}: {' and '.join(words)} of seed {seed}"
     names = [spec.name for spec in model.inputs]
     return make_samples(names, rows, source=source, synthetic=True, notes=notes)

@@ -79,6 +79,8 @@ def test_a_callable_in_a_child_of_its_own(folder, tmp_path):
     assert [(spec.name, spec.shape) for spec in source.model.inputs] == [("picture", ("batch", 3, 8, 8))]
     assert source.model.outputs[0].shape == ("batch", 5)
     assert source.model.name == "net"
+    # Not merged: it says what the network was trained on.
+    assert source.model.op_counts["BatchNormalization"] == 1
     again = read_source(folder / "nets_of_a_test.py:net", tmp_path, Silent())
     assert (again.model.digest, again.path) == (source.model.digest, source.path)
 

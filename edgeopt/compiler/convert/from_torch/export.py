@@ -61,6 +61,8 @@ def trace(network: Network, path: Path) -> None:
             output_names=list(network.outputs),
             dynamic_axes=network.open_axes,
             opset_version=OPSET,
+            # As it is, in the mode that it is in: the other mode merges batch norms, which say what it was trained on.
+            training=torch.onnx.TrainingMode.PRESERVE,
             dynamo=False,
         )
     except Exception as error:
