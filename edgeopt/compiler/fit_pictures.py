@@ -47,7 +47,7 @@ def has_norms(model: ModelInfo) -> bool:
 def fit_pictures(
     path: Path, model: ModelInfo, samples: Samples, cache: Path, tell: Callable[[str], None]
 ) -> tuple[Samples, Fit]:
-    """The same pictures, moved; from the cache where they were moved before.
+    """The pictures, moved; of a large network the first ones alone. From the cache where they were moved before.
 
     Args:
         path: the model's graph.
@@ -111,8 +111,13 @@ def _kept(kept: Path, record: Path, samples: Samples) -> tuple[Samples, Fit] | N
         rows = read_npz(kept, samples.names, samples.source).arrays
     except (OSError, msgspec.MsgspecError, SamplesError):
         return None
-    if len(rows) != len(samples):
-        return None
     source = f"{samples.source}, fitted to {fit.norms} batch norms"
-    made = make_samples(samples.names, rows, source=source, synthetic=True, notes=samples.notes, items=samples.items)
+    made = make_samples(
+        samples.names,
+        rows,
+        source=source,
+        synthetic=True,
+        notes=samples.notes,
+        items=samples.items[: len(rows)],
+    )
     return made, fit

@@ -43,5 +43,12 @@ def with_fitted_pictures(job: Job, places: Places, observer: Observer) -> Job:
         job,
         calibration=calibration,
         heldout=heldout,
-        samples_info=msgspec.structs.replace(info, source=calibration.source, digest=calibration.digest),
+        samples_info=msgspec.structs.replace(
+            info,
+            source=calibration.source,
+            digest=calibration.digest,
+            calibration=len(calibration),
+            heldout=len(heldout),
+            count=len(calibration) + len(heldout),
+        ),
     )

@@ -29,13 +29,16 @@ TOGETHER, LEAST_TOGETHER = 32, 8
 STEP_BYTES = 1 << 30
 """Of activations that are kept for the gradients."""
 
-STEPS, LEAST_STEPS = 20, 5
+STEPS, LEAST_STEPS = 20, 10
 """Ten bring most of what eighty do."""
 RATE = 0.025
 """Of the range of the pixels, falling by a cosine."""
 
-WORK = 6e12
-"""Multiplications that may be spent, counted and not timed: the same pictures on every computer. About two minutes on two cores."""
+WORK = 4e12
+"""Multiplications that may be spent, counted and not timed: the same pictures on every computer. One or two minutes on two cores."""
+
+LEAST_PICTURES = 32
+"""Of a large network: rather few that are fitted than many that are not."""
 
 PASSES = 3.0
 """Forward passes that a step costs, with the gradients."""
@@ -121,7 +124,7 @@ def _constants(model: Any) -> dict[str, Any]:
 
 
 def fitted(twin: Twin, feeds: Sequence[Feed], statistics: Statistics) -> tuple[list[Array], float, float]:
-    """Pictures [1, ...] of the same number and type, each value within the range of all that were given; with the mean distance before and afterwards.
+    """Pictures [1, ...] of the same type, each value within the range of all that were given, and as many as there is time for; with the mean distance before and afterwards.
 
     Raises:
         Refused: batch-fixed, picture-large.
@@ -130,9 +133,11 @@ def fitted(twin: Twin, feeds: Sequence[Feed], statistics: Statistics) -> tuple[l
     together = min(most_together(twin, feeds, together), len(feeds))
     if together < min(LEAST_TOGETHER, len(feeds)):
         raise Refused("batch-fixed", "too few pictures go through it together to have statistics")
-    steps = min(STEPS, int(WORK / (PASSES * max(1, macs_of_a_sample(twin, feeds[0])) * len(feeds))))
-    if steps < LEAST_STEPS:
-        raise Refused("picture-large", "so large a network is not fitted to: it would take too long")
+    affordable = int(WORK / (PASSES * max(1, macs_of_a_sample(twin, feeds[0]))))
+    if affordable < LEAST_STEPS * min(LEAST_PICTURES, len(feeds)):
+        raise Refused("picture-large", "to fit to so large a network would take too long")
+    feeds = feeds[: affordable // LEAST_STEPS]
+    steps = min(STEPS, affordable // len(feeds))
     arrays = [feed[twin.input_names[0]] for feed in feeds]
     limits = min(float(array.min()) for array in arrays), max(float(array.max()) for array in arrays)
     made: list[Array] = []

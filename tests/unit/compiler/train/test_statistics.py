@@ -115,8 +115,19 @@ def test_pictures_must_go_through_it_together(tmp_path: Path) -> None:
     assert refused.value.code == "batch-fixed"
 
 
+def test_of_a_large_network_fewer_pictures_are_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in multiplications; with all of the least number of steps."""
+    one = SIZE * SIZE * 8 * 9 * (3 + 8) + 8 * 4
+    monkeypatch.setattr("edgeopt.compiler.train.statistics.WORK", 3 * one * 10 * 12.5)
+    monkeypatch.setattr("edgeopt.compiler.train.statistics.LEAST_PICTURES", 10)
+    answer = fit_pictures_task(request(normed_net(), tmp_path), tmp_path, {})
+    assert answer["after"] < answer["before"]
+    with np.load(tmp_path / "out.npz") as archive:
+        assert len(archive.files) == 12
+
+
 def test_a_network_that_is_too_large_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted in multiplications."""
+    """Even the fewest pictures would take too long."""
     monkeypatch.setattr("edgeopt.compiler.train.statistics.WORK", 1e6)
     with pytest.raises(Refused) as refused:
         fit_pictures_task(request(normed_net(), tmp_path), tmp_path, {})
