@@ -172,8 +172,8 @@ def test_what_no_steps_bring_nearer_ends_early(tmp_path: Path, monkeypatch: pyte
 
     _, notes = recover.recover(teacher, teacher, pictures(40, tmp_path), Wishes(steps=100, learning_rate=2e-2))
 
-    assert "did not bring it nearer to the original (40 steps" in notes[0]
-    assert notes[1].endswith("it came no nearer by smaller steps either, until step 40 of 100")
+    assert "did not bring it nearer to the original (80 steps" in notes[0]
+    assert notes[1].endswith("it came no nearer by smaller steps either, until step 80 of 100")
 
 
 def test_a_loss_that_is_no_number_ends_training_and_keeps_what_was_good(
