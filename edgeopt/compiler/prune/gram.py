@@ -41,10 +41,11 @@ class Statistics:
     @classmethod
     def of(cls, moments: Moments) -> Statistics:
         """From what was summed up."""
-        if moments.products is None or moments.sum is None:
+        products = moments.products
+        if products is None or moments.sum is None:
             raise ValueError("no sample was seen")
         mean = moments.sum[0] / moments.count
-        covariance = moments.products[0] / moments.count - np.outer(mean, mean)
+        covariance = products[0] / moments.count - np.outer(mean, mean)
         return cls(covariance=covariance.astype(np.float64 if len(mean) <= WIDE else np.float32), mean=mean)
 
     def ridged(self) -> Array:

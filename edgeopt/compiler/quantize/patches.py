@@ -70,31 +70,55 @@ class Sampler:
         return np.asarray(moved.reshape(self.layer.group, self.layer.fan_in, -1))
 
 
+WIDE, TOGETHER = 1024, 1024
+"""Values of a column from which columns are gathered, and how many of them at least."""
+
+
 class Moments:
-    """Mean and covariance of what a layer sees, group by group."""
+    """Mean and covariance of what a layer sees, group by group.
+
+    Sums of wide layers are tens of megabytes, and a sample gives late layers few columns: these are gathered, so that the sum is written once for many of them.
+    """
 
     def __init__(self) -> None:
         self.count = 0
         self.sum: Array | None = None
-        self.products: Array | None = None
+        self._products: Array | None = None
+        self._waiting: list[Array] = []
 
     def add(self, patches: Array) -> None:
-        """Take patches [groups, K, M]."""
-        products = np.matmul(patches, patches.swapaxes(1, 2))
-        total = patches.sum(axis=2, dtype=np.float64)
+        """Take patches [groups, K, M]; they are kept for a while."""
         self.count += patches.shape[2]
-        if self.products is None or self.sum is None:
-            self.products, self.sum = products.astype(np.float64 if products.size < 1 << 22 else np.float32), total
+        total = patches.sum(axis=2, dtype=np.float64)
+        self.sum = total if self.sum is None else self.sum + total
+        self._waiting.append(patches)
+        if patches.shape[1] < WIDE or sum(each.shape[2] for each in self._waiting) >= TOGETHER:
+            self._multiply()
+
+    def _multiply(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        patches = waiting[0] if len(waiting) == 1 else np.concatenate(waiting, axis=2)
+        products = np.matmul(patches, patches.swapaxes(1, 2))
+        if self._products is None:
+            self._products = products.astype(np.float64 if products.size < 1 << 22 else np.float32)
         else:
-            self.products += products
-            self.sum += total
+            self._products += products
+
+    @property
+    def products(self) -> Array | None:
+        """The sum of products [groups, K, K]; None when nothing was seen."""
+        self._multiply()
+        return self._products
 
     def covariance(self) -> Array | None:
         """[groups, K, K]; None when nothing was seen."""
-        if self.products is None or self.sum is None:
+        products = self.products
+        if products is None or self.sum is None:
             return None
         mean = self.sum / self.count
-        return np.asarray(self.products / self.count - mean[:, :, None] * mean[:, None, :], np.float32)
+        return np.asarray(products / self.count - mean[:, :, None] * mean[:, None, :], np.float32)
 
 
 def can_round(layer: Layer, sampler: Sampler) -> bool:

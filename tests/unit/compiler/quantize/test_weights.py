@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
+from edgeopt.compiler.quantize import patches
 from edgeopt.compiler.quantize.bias import correct_biases, layer_levels, shift_for
 from edgeopt.compiler.quantize.calibrate import channel_ranges, equalised, mean_answers, observe, prepare, range_choices
 from edgeopt.compiler.quantize.curve import IDENTITY, Curve, curve_behind
@@ -220,6 +221,22 @@ def test_moments_are_a_covariance():
         moments.add(part)
     np.testing.assert_allclose(moments.covariance()[0], np.cov(values[0], bias=True), atol=1e-4)
     assert Moments().covariance() is None
+
+
+def test_columns_of_wide_layers_are_gathered(monkeypatch):
+    """A few at a time or all at once: the same moments, whenever they are asked for."""
+    values = np.random.default_rng(0).standard_normal((2, 6, 50)) + 5
+    expected = [np.cov(each, bias=True) for each in values]
+    monkeypatch.setattr(patches, "WIDE", 6)
+    monkeypatch.setattr(patches, "TOGETHER", 20)
+    moments = Moments()
+    for number, part in enumerate(np.split(values, 10, axis=2), 1):
+        moments.add(part)
+        seen = values[:, :, : 5 * number]
+        if number in (1, 3, 10):
+            np.testing.assert_allclose(moments.covariance(), [np.cov(each, bias=True) for each in seen], atol=1e-4)
+    np.testing.assert_allclose(moments.covariance(), expected, atol=1e-4)
+    assert moments.count == 50
 
 
 def test_least_error_ranges_ignore_a_lone_outlier(tmp_path):
