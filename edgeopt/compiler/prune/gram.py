@@ -37,6 +37,7 @@ class Statistics:
     covariance: Array
     mean: Array
     _inverse: Array | None = None
+    _without: tuple[bytes, Array] | None = None
 
     @classmethod
     def of(cls, moments: Moments) -> Statistics:
@@ -54,17 +55,19 @@ class Statistics:
         return np.asarray(self.covariance + (ridge + 1e-12) * np.eye(len(self.mean)))
 
     def inverse_without(self, gone: Array) -> Array:
-        """Inverse of what is ridged without some columns (bool [K]), zero where they were. That of the whole is computed once."""
+        """Inverse of what is ridged without some columns (bool [K]), zero where they were. Not to be changed: that of the whole, and the last one, are kept, since most are asked for again."""
         if self._inverse is None:
             self._inverse = np.linalg.inv(self.ridged()).astype(self.covariance.dtype)
-        inverse = self._inverse.copy()
-        columns = np.flatnonzero(gone)
-        if len(columns):
-            held = inverse[columns]
-            inverse -= held.T @ np.linalg.solve(held[:, columns], held)
+        if not gone.any():
+            return self._inverse
+        if self._without is None or self._without[0] != gone.tobytes():
+            columns = np.flatnonzero(gone)
+            held = self._inverse[columns]
+            inverse = self._inverse - held.T @ np.linalg.solve(held[:, columns], held)
             inverse[columns] = 0.0
             inverse[:, columns] = 0.0
-        return np.asarray(inverse)
+            self._without = gone.tobytes(), inverse
+        return self._without[1]
 
 
 def observe(graph: Graph, layers: Iterable[Layer], feeds: Feeds, *, threads: int = 1) -> dict[str, Statistics]:
@@ -84,7 +87,10 @@ def observe(graph: Graph, layers: Iterable[Layer], feeds: Feeds, *, threads: int
 
 
 class Consumer:
-    """A layer that reads channels, while some of them go. `weight` [O, K] is what stands for the original's."""
+    """A layer that reads channels, while some of them go. `weight` [O, K] is what stands for the original's.
+
+    Of the inverse [K, K] only a few rows and blocks are asked for, so what each removal takes from it is kept as a product, and never done (as Frantar et al., *GPTQ*, 2022, do within a block).
+    """
 
     def __init__(self, layer: Layer, statistics: Statistics, gone: Array, rows: Array) -> None:
         """Take the layer's weights as they are, `gone` columns (bool [K]) among them zero; `rows` (bool [O]) are the outputs that count."""
@@ -93,7 +99,9 @@ class Consumer:
         self.rows = rows
         self.energy = self._energy()
         self._start = self.weight.copy()
-        self.inverse = statistics.inverse_without(gone)
+        self._inverse = statistics.inverse_without(gone)
+        self._left = np.ones(len(gone), bool)
+        self._held = self._factor = self._inverse[:0]  # what was removed: held.T @ factor, [R, K] each
 
     def _energy(self) -> float:
         weight = self.weight[self.rows]
@@ -101,20 +109,23 @@ class Consumer:
 
     def errors(self, columns: Array) -> Array:
         """What each set of columns [n, k] would cost if it went now, as a share of the answers' energy; [n]."""
-        blocks = self.inverse[columns[:, :, None], columns[:, None, :]]
+        blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
+        if len(self._held):
+            held, factor = (each[:, columns].swapaxes(0, 1) for each in (self._held, self._factor))  # [n, R, k]
+            blocks = blocks - held.swapaxes(1, 2) @ factor
         weight = self.weight[self.rows][:, columns].swapaxes(0, 1)  # [n, O, k]
         solved = np.linalg.solve(blocks, weight.swapaxes(1, 2))  # [n, k, O]
         return np.asarray(np.einsum("nok,nko->n", weight, solved) / self.energy)
 
     def remove(self, columns: Array) -> None:
         """Let columns [k] go; the others take over what they can."""
-        held = self.inverse[columns]
+        held = self._inverse[columns] - self._held[:, columns].T @ self._factor
+        held[:, ~self._left] = 0.0
         factor = np.linalg.solve(held[:, columns], held)  # [k, K]
         self.weight -= self.weight[:, columns] @ factor
-        self.inverse -= held.T @ factor
         self.weight[:, columns] = 0.0
-        self.inverse[columns] = 0.0
-        self.inverse[:, columns] = 0.0
+        self._left[columns] = False
+        self._held, self._factor = np.concatenate([self._held, held]), np.concatenate([self._factor, factor])
 
     def compensated(self) -> tuple[Array, Array]:
         """(weight, bias) of the layer as they are now, in the layer's own shape; the mean answers stay what they were."""

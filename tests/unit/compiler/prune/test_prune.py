@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -114,6 +116,31 @@ def test_least_squares_are_those_of_the_textbook(tmp_path):
     np.testing.assert_allclose(consumer.weight[:, kept], best, rtol=1e-6, atol=1e-9)
     change = consumer.weight - whole
     assert foretold == pytest.approx(np.trace(change @ ridged @ change.T), rel=1e-6)
+
+
+def test_one_removal_after_the_other_is_the_textbook_as_well(tmp_path):
+    """Also where columns had gone before; what is gone stays exactly zero, and what going costs is foretold at each step."""
+    network = Network.of(residual(blocks=1, width=6))
+    layer = network.layers["d0"]
+    statistics = observe(network.graph, [layer], feeds(tmp_path))["d0"]
+    ridged, sets = statistics.ridged(), [np.arange(9 * at, 9 * at + 9) for at in (1, 4, 2)]
+    first = Consumer(layer, statistics, np.zeros(54, bool), np.ones(6, bool))
+    first.remove(sets[0])
+    changed = replace(layer, weight=first.weight.reshape(layer.weight.shape))
+    for _ in range(2):
+        gone = np.isin(np.arange(54), sets[0])
+        consumer = Consumer(changed, statistics, gone, np.ones(6, bool))
+        for columns in sets[1:]:
+            before = consumer.weight.copy()
+            foretold = consumer.errors(columns[None])[0] * consumer.energy
+            consumer.remove(columns)
+            change = consumer.weight - before
+            assert foretold == pytest.approx(np.trace(change @ ridged @ change.T), rel=1e-5)
+        kept = np.setdiff1d(np.arange(54), np.concatenate(sets))
+        whole = layer.weight.reshape(6, -1).astype(float)
+        best = whole @ ridged[:, kept] @ np.linalg.inv(ridged[np.ix_(kept, kept)])
+        np.testing.assert_allclose(consumer.weight[:, kept], best, rtol=1e-5, atol=1e-7)
+        assert not consumer.weight[:, np.concatenate(sets)].any()
 
 
 def test_fitting_brings_a_disturbed_network_back(tmp_path):
