@@ -5,13 +5,14 @@ from __future__ import annotations
 import msgspec
 
 from edgeopt.compiler.fit_pictures import NORM, NotFitted, fit_pictures, has_norms
+from edgeopt.compiler.recipes import get_recipe
 from edgeopt.domain.observer import Observer
 from edgeopt.flows.prepare import Job
 from edgeopt.profiles.places import Places
 
 
 def with_fitted_pictures(job: Job, places: Places, observer: Observer) -> Job:
-    """The job with its drawn pictures moved until the network's batch norms see in them what they saw in training; as it is where there are none, where that cannot be, or where nothing may take long.
+    """The job with its drawn pictures moved until the network's batch norms see in them what they saw in training; as it is where there are none, where that cannot be, where nothing is calibrated, or where nothing may take long.
 
     Raises:
         StoreError: the cache cannot be written.
@@ -20,7 +21,8 @@ def with_fitted_pictures(job: Job, places: Places, observer: Observer) -> Job:
 
     info = job.samples_info
     drawn = info is not None and info.synthetic and DRAWN_PICTURES in info.source
-    if info is None or not drawn or not has_norms(job.model) or job.budget == "instant":
+    calibrates = job.recipes is None or any(get_recipe(name).needs_samples for name in job.recipes)
+    if info is None or not drawn or not calibrates or not has_norms(job.model) or job.budget == "instant":
         return job
     observer.stage("fit", "fit drawn pictures to the network's batch norms")
 

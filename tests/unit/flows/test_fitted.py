@@ -105,6 +105,7 @@ def test_what_cannot_be_is_a_note(places: Places, monkeypatch: pytest.MonkeyPatc
     "changes",
     [
         {"budget": "instant"},
+        {"recipes": ("original", "clean")},
         {"samples_info": None, "calibration": None, "heldout": None},
         {"samples_info": SamplesInfo(source="photos", count=6, calibration=3, heldout=3, digest="0")},
         {
@@ -118,7 +119,7 @@ def test_what_cannot_be_is_a_note(places: Places, monkeypatch: pytest.MonkeyPatc
             )
         },
     ],
-    ids=["no time", "no samples", "the user's own", "noise"],
+    ids=["no time", "nothing to calibrate", "no samples", "the user's own", "noise"],
 )
 def test_others_are_left_as_they_are(changes: dict[str, Any], places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitted, "fit_pictures", lambda *_args: pytest.fail("nothing is to be fitted"))
