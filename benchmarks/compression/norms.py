@@ -1,6 +1,6 @@
 """What is fitting drawn pictures to a network's batch norms worth, as calibration? For an ONNX file that still has them.
 
-    python benchmarks/compression/norms.py FOLDER [--pictures DIR] [--seeds 3] [--count 100] [--json FILE]
+    python benchmarks/compression/norms.py FOLDER --pictures PICTURES [--seeds 3] [--count 100] [--json FILE]
 
 FOLDER has an edgeopt.toml with `model` and `[preprocess]`. PICTURES are of the network's own kind, for each seed some that calibrate and others that are scored: `int8-static` (standard budget) calibrated on so many of them, on drawn
 ones, on the same ones fitted, and on noise. Scored are the signal to noise ratio of all answers and, of classifiers, the same best class. The fit's own distances are told. Needs edgeopt[torch].

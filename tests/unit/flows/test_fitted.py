@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 
 from edgeopt.compiler.fit_pictures import Fit, NotFitted
@@ -14,9 +15,11 @@ from edgeopt.domain.goal import Goal
 from edgeopt.domain.model import TensorSpec
 from edgeopt.domain.observer import Silent
 from edgeopt.domain.run import MeasurePlan, SamplesInfo
-from edgeopt.domain.variant import Recovery
+from edgeopt.domain.variant import Built, Recovery
 from edgeopt.flows import fitted
+from edgeopt.flows.compile import compile_model
 from edgeopt.flows.prepare import Job
+from edgeopt.flows.request import Request
 from edgeopt.profiles.inventory import LOCAL
 from edgeopt.profiles.load import load_profile
 from edgeopt.profiles.places import Places
@@ -125,3 +128,17 @@ def test_others_are_left_as_they_are(changes: dict[str, Any], places: Places, mo
     monkeypatch.setattr(fitted, "fit_pictures", lambda *_args: pytest.fail("nothing is to be fitted"))
     asked = job(**changes)
     assert fitted.with_fitted_pictures(asked, places, Told()) is asked
+
+
+def test_a_build_without_samples_is_calibrated_on_fitted_pictures(places: Places, tmp_path: Path) -> None:
+    """The real thing: drawn, fitted in a child, and named in what was built."""
+    pytest.importorskip("torch")
+    from tests.unit.compiler.train.test_statistics import normed_net
+
+    onnx.save(normed_net(), tmp_path / "m.onnx")
+    config = tmp_path / "edgeopt.toml"
+    config.write_text('model = "m.onnx"\nsamples = "synthetic"\ncalibration = 40\n[preprocess]\nscale = 0.004\n')
+    request = Request(config=config, recipes=("original", "int8-static"))
+    made = compile_model(request, None, places, Silent()).variants
+    (variant,) = (each for each in made if isinstance(each, Built) and each.name == "int8-static")
+    assert "calibrated on 40 samples: synthetic: drawn pictures of seed 0, fitted to 2 batch norms" in variant.notes
